@@ -1,7 +1,7 @@
 // Bundles src/main.ts into dist/keyferry.js, one CommonJS file that needs only Node, and
 // src/docker-main.ts into dist/docker-dso, the plugin of Docker's command line.
 import { build } from 'esbuild';
-import { chmod, readFile } from 'node:fs/promises';
+import { chmod, readFile, rm } from 'node:fs/promises';
 import { deferredPackages } from './deferred-packages.mjs';
 import { unusedParts } from './unused-parts.mjs';
 
@@ -31,6 +31,8 @@ const programOptions = {
     KEYFERRY_MIN_NODE: JSON.stringify(minimumNode),
   },
 };
+// The licenses of deferred packages are added to this file.
+await rm('dist/keyferry.js.LEGAL.txt', { force: true });
 await build({
   ...programOptions,
   entryPoints: ['src/main.ts'],

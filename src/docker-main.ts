@@ -23,6 +23,9 @@ const otherCommands = [
   ...['rm', 'start', 'stats', 'stop', 'top', 'unpause', 'version', 'volumes', 'wait'],
 ];
 
+/** How Docker ends if it does not understand its flags. */
+const usageError = 125;
+
 const { env, stdin, stdout, stderr } = process;
 
 function dockerFor(line: CommandLine): Docker {
@@ -46,6 +49,8 @@ async function contextOf(line: CommandLine, docker: Docker): Promise<CommandCont
 async function passThrough(line: CommandLine, command: string, docker: Docker): Promise<number> {
   const words = line.compose.flatMap((part) => part.words);
   const code = await docker.run(['compose', ...words, command, ...line.args]);
+  // Without Compose, Docker takes the flags of Compose for its own.
+  if (code === usageError) await (await import('./docker/compose/model.ts')).checkCompose(docker);
   const known = [...startCommands, ...otherCommands];
   const names = [...known, ...commands.map(({ name }) => name.split(' ')[0] ?? name)];
   const nearest = code === 0 || known.includes(command) ? undefined : nearestName(command, names);

@@ -209,6 +209,19 @@ describe('commands of Compose', () => {
     expect(await docker.calls()).toEqual([]);
   });
 
+  test('say that there is no Compose', async () => {
+    // Docker takes the flags of Compose for its own.
+    await docker.answer([
+      { when: 'version', stderr: 'docker: unknown command: docker compose\n', code: 1 },
+      { when: 'ps', stderr: "unknown shorthand flag: 'f' in -f\n", code: 125 },
+    ]);
+    const { code, stderr } = await run('dso -f a.yaml ps');
+    expect(code).toBe(1);
+    expect(stderr.split('\n').at(-2)).toMatch(
+      /^docker dso: docker has no plugin compose; install it/,
+    );
+  });
+
   test('say that there is no docker', async () => {
     await symlink(process.execPath, join(folder, 'node'));
     const { stderr } = await run('dso ps', { env: { PATH: folder } });
@@ -428,8 +441,8 @@ describe('images of docker dso up', () => {
   });
 
   test('are built first if they are missing and can be built', async () => {
-    const { image: _, ...built } = app;
-    await docker.answer([model({ app: { ...built, build: { context: '.' } } }), ...later(1)]);
+    const built = { environment: app.environment, build: { context: '.' } };
+    await docker.answer([model({ app: built }), ...later(1)]);
     expect((await run('dso up')).code).toBe(0);
     expect(await steps()).toEqual(['build app', 'up']);
   });

@@ -1,4 +1,3 @@
-import { request as httpRequest } from 'node:http';
 import { type ErrorCode, SecretError, codes, errorCodeOf } from '../../core/errors.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import type {
@@ -81,6 +80,7 @@ export class AgentClient {
     body: unknown,
   ): Promise<{ readonly status: number; readonly text: string }> {
     const signal = AbortSignal.timeout(timeoutMs);
+    const { request: httpRequest } = await import('node:http');
     const content = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
     const headers = content && {
       'content-type': 'application/json',

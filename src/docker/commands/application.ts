@@ -7,7 +7,7 @@ import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { AgentInfo, ProjectStore } from '../agent-api.ts';
 import { type LoadedModel, loadModel } from '../compose/model.ts';
 import { type Project, findProject } from '../compose/project.ts';
-import { type DsoConfigResult, type HostDefaults, readDsoConfig } from '../config/read.ts';
+import type { DsoConfigResult, HostDefaults } from '../config/read.ts';
 import type { DsoConfig } from '../config/types.ts';
 import type { DsoProblem } from '../problem.ts';
 import type { CommandContext } from './context.ts';
@@ -57,11 +57,25 @@ async function readDsoYaml(
       { hint: 'check --config and DSO_CONFIG', cause },
     );
   });
-  return { text, name, path, result: readDsoConfig(text, name, 'unknown') };
+  return { text, name, path, result: await parse(text, name, 'unknown') };
 }
 
-/** What the agent's host gives to a dso.yaml without stores. */
-export function hostDefaults({ stores, defaultStore, exec }: AgentInfo): HostDefaults {
+/** Loads its code only now: meanwhile Compose makes the model. */
+async function parse(
+  text: string,
+  name: string,
+  host: HostDefaults | 'unknown',
+): Promise<DsoConfigResult> {
+  const { readDsoConfig } = await import('../config/read.ts');
+  return readDsoConfig(text, name, host);
+}
+
+/** The dso.yaml with the stores of the agent's host, for one that names none. */
+export function withHostStores({ text, name }: DsoYaml, info: AgentInfo): Promise<DsoConfigResult> {
+  return parse(text, name, hostDefaults(info));
+}
+
+function hostDefaults({ stores, defaultStore, exec }: AgentInfo): HostDefaults {
   return {
     stores: new Map(stores.map(({ name, type, region }) => [name, { type, region }])),
     ...{ defaultStore, exec },

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { DsoProblem } from '../problem.ts';
@@ -23,6 +23,13 @@ beforeAll(async () => {
 `,
   );
   await writeFile(join(folder, 'b.yaml'), 'services:\n  web:\n    environment: {C: "dso:///d"}\n');
+  await mkdir(join(folder, 'sub'));
+  await writeFile(join(folder, 'main.yaml'), 'include:\n  - sub/c.yaml\nservices:\n  a: {}\n');
+  await writeFile(
+    join(folder, 'sub/c.yaml'),
+    'include: [{path: [d.yaml, d.yaml, c.yaml]}]\nservices: {a: {image: x}, c: {}}\n',
+  );
+  await writeFile(join(folder, 'sub/d.yaml'), 'services: {d: {}}\n');
 });
 afterAll(() => rm(folder, { recursive: true }));
 
@@ -31,8 +38,8 @@ function problem(where: string): DsoProblem {
   return { severity: 'error', code: 'INVALID_REFERENCE', message: 'it is wrong', hint, where };
 }
 
-async function placeOf(where: string) {
-  const files = ['a.yaml', 'b.yaml'].map((name) => join(folder, name));
+async function placeOf(where: string, names = ['a.yaml', 'b.yaml']) {
+  const files = names.map((name) => join(folder, name));
   const [{ place } = problem('')] = await locate([problem(where)], files, folder);
   return place && `${place.file}:${place.line}:${place.column}`;
 }
@@ -47,6 +54,14 @@ describe('the place of a problem', () => {
     ['a part of the application', 'services', 'b.yaml:1:1'],
   ])('is that of %s', async (_, where, place) => {
     expect(await placeOf(where)).toBe(place);
+  });
+
+  test.each([
+    ['services.a', 'main.yaml:4:3'],
+    ['services.a.image', 'sub/c.yaml:2:16'],
+    ['services.d.image', 'sub/d.yaml:1:12'],
+  ])('can be in an included file: %s', async (where, place) => {
+    expect(await placeOf(where, ['main.yaml'])).toBe(place);
   });
 
   test('is not known for a service of another file', async () => {

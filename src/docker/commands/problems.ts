@@ -1,10 +1,12 @@
 import { readFile } from 'node:fs/promises';
-import { isAbsolute, relative } from 'node:path';
+import { dirname, isAbsolute, relative, resolve } from 'node:path';
 import { escapeUnprintable } from '../../core/safe-text.ts';
 import type { Styler } from '../../formats/terminal-style.ts';
-import type { YamlNode } from '../../formats/yaml-tree.ts';
-import { readYamlDocuments } from '../../formats/yaml.ts';
+import { type YamlDocument, type YamlNode, nodeAt } from '../../formats/yaml-tree.ts';
 import { type DsoProblem, keyPath } from '../problem.ts';
+
+/** Where problems are looked for: included files can include others. */
+const maxFiles = 100;
 
 /** A problem as people read it: `file:line:column: error: ...`, and the remedy below. */
 export function formatProblems(problems: readonly DsoProblem[], style: Styler): string {
@@ -33,10 +35,12 @@ export function displayName(file: string, cwd: string): string {
   return name === '' || name.startsWith('..') || isAbsolute(name) ? file : name;
 }
 
+type Place = NonNullable<DsoProblem['place']>;
+
 /**
- * Adds the places in files to problems that have none. A later file wins, as in Compose. A key that
- * stands in none of them, such as one of an included file, gets the place of the nearest key above
- * it, but not above its service.
+ * Adds the places in files to problems that have none. A later file wins, as in Compose, and a file
+ * wins over those that it includes. A key that stands in none of them gets the place of the nearest
+ * key above it, but not above its service.
  * @param files paths, in their order
  */
 export async function locate(
@@ -45,13 +49,19 @@ export async function locate(
   cwd: string,
 ): Promise<readonly DsoProblem[]> {
   if (!problems.some(({ place }) => place === undefined)) return problems;
-  const places = new Map<string, NonNullable<DsoProblem['place']>>();
-  for (const path of files) {
-    const file = displayName(path, cwd);
+  const { readYamlDocuments } = await import('../../formats/yaml.ts');
+  const places = new Map<string, Place>();
+  const queue = [...files].reverse();
+  for (const path of queue) {
     const text = await readFile(path, 'utf8').catch(() => '');
-    for (const { root } of readYamlDocuments(text))
-      for (const [key, at] of placesBelow(root, []))
-        places.set(key, { file, line: at.line, column: at.column });
+    const documents = readYamlDocuments(text);
+    for (const [key, at] of documents.flatMap(({ root }) => [...placesBelow(root, [])]))
+      if (!places.has(key))
+        places.set(key, { file: displayName(path, cwd), line: at.line, column: at.column });
+    const included = includedFiles(documents).map((name) => resolve(dirname(path), name));
+    queue.push(
+      ...included.filter((name) => !queue.includes(name)).slice(0, maxFiles - queue.length),
+    );
   }
   return problems.map((problem) => {
     const place = problem.place ?? nearest(problem.where, places);
@@ -59,7 +69,17 @@ export async function locate(
   });
 }
 
-function nearest<Place>(where: string, places: ReadonlyMap<string, Place>): Place | undefined {
+/** https://docs.docker.com/reference/compose-file/include */
+function includedFiles(documents: readonly YamlDocument[]): readonly string[] {
+  const textsOf = (node: YamlNode | undefined): readonly string[] => {
+    if (node?.kind === 'scalar') return [node.text];
+    if (node?.kind === 'list') return node.items.flatMap(textsOf);
+    return node === undefined ? [] : textsOf(nodeAt(node, ['path']));
+  };
+  return documents.flatMap(({ root }) => textsOf(nodeAt(root, ['include'])));
+}
+
+function nearest(where: string, places: ReadonlyMap<string, Place>): Place | undefined {
   for (let key = where; key !== ''; key = key.replace(/(^|\.|\[)[^.[]*$/, '')) {
     const place = places.get(key);
     const isTop = !/[.[]/.test(key);

@@ -5,12 +5,11 @@ import { type Part, commandFlags, isOn, readFlags, valuesOf } from '../compose/f
 import { printable } from '../compose/model.ts';
 import { runOnModel } from '../compose/run-model.ts';
 import { namedServices, selectServices } from '../compose/selection.ts';
-import { readDsoConfig } from '../config/read.ts';
 import { mentionsReference } from '../model/reference.ts';
 import { imagesNeeded, rewrite } from '../model/rewrite.ts';
 import { secretsDirectory } from '../model/volumes.ts';
 import type { DsoProblem } from '../problem.ts';
-import { checkStores, hostDefaults, loadApplication, projectStores } from './application.ts';
+import { checkStores, loadApplication, projectStores, withHostStores } from './application.ts';
 import type { CommandContext } from './context.ts';
 import { formatProblems, hasError, locate } from './problems.ts';
 
@@ -64,7 +63,7 @@ export async function start(context: CommandContext): Promise<number> {
   const info = await agent.info();
   const usesHost = own.providers.size === 0;
   const { config, problems: found } = usesHost
-    ? readDsoConfig(dsoYaml.text, dsoYaml.name, hostDefaults(info))
+    ? await withHostStores(dsoYaml, info)
     : dsoYaml.result;
   if (config === undefined) return print(found);
   const ofStores = usesHost ? [] : await checkStores(config, dsoYaml, context.cwd);

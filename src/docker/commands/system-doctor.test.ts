@@ -224,9 +224,10 @@ describe('docker dso system doctor', () => {
     ],
     [
       { when: 'compose *', stderr: "'compose' is not a docker command", code: 1 },
-      'compose ... Docker has no plugin compose; install Docker Compose 2',
+      'compose ... Docker has no plugin compose; install Docker Compose 2.20',
     ],
     [{ when: 'compose *', stdout: '1.29.2\n' }, 'compose ... its version is 1.29.2; install'],
+    [{ when: 'compose *', stdout: 'v2.19.1\n' }, 'compose ... its version is v2.19.1; install'],
   ])('explains what Docker says: %j', async (answer, line) => {
     answerDocker([answer]);
     const [name = ''] = line.split(' ... ');

@@ -57,7 +57,7 @@ function parseModel(text: string): ComposeModel {
 }
 
 /** @throws SecretError NOT_CONFIGURED if Compose is missing or too old */
-async function checkCompose(docker: Docker): Promise<void> {
+export async function checkCompose(docker: Docker): Promise<void> {
   const { code, stdout } = await docker.capture(['compose', 'version', '--short']);
   const version = stdout.trim().replace(/^v/, '');
   const [major = 0, minor = 0] = version.split('.').map(Number);

@@ -6,8 +6,8 @@ type Capture = Pick<Docker, 'capture'>;
 
 /** The oldest API 1.x that was tried: that of engine 20.10. */
 const oldestApi = 41;
-/** The first version that is a plugin of Docker's command line. */
-const oldestCompose = 2;
+/** The oldest minor version of Compose 2 that docker dso works with. */
+const oldestCompose = 20;
 
 /** The container engine, and the right to use it. */
 export async function checkEngine(docker: Capture): Promise<Finding> {
@@ -50,10 +50,15 @@ export async function checkCompose(docker: Capture): Promise<Finding> {
       return failed(
         name,
         'Docker has no plugin compose',
-        'install Docker Compose 2: the package docker-compose-plugin',
+        `install Docker Compose 2.${oldestCompose} or newer: the package docker-compose-plugin`,
       );
-    return Number.parseInt(version.replace(/^v/, ''), 10) < oldestCompose
-      ? failed(name, `its version is ${version}`, 'install Docker Compose 2')
+    const [major = 0, minor = 0] = version.replace(/^v/, '').split('.').map(Number);
+    return major < 2 || (major === 2 && minor < oldestCompose)
+      ? failed(
+          name,
+          `its version is ${version}`,
+          `install Docker Compose 2.${oldestCompose} or newer`,
+        )
       : fine(name, version);
   } catch (thrown) {
     return failedBy(name, thrown);
