@@ -72,8 +72,7 @@ export async function startEngine({ cliPlugins = {} }: EngineOptions = {}) {
   for (const [name, path] of Object.entries({ compose, ...cliPlugins }))
     await symlink(path, join(plugins, `docker-${name}`));
 
-  execFileSync('ip', ['netns', 'add', namespace]);
-  execFileSync('ip', ['-n', namespace, 'link', 'set', 'lo', 'up']);
+  const addresses = createNetwork(namespace);
   // An interrupted suite leaves no container running.
   const clearOnExit = (): void => {
     killAll(namespace);
@@ -118,8 +117,10 @@ export async function startEngine({ cliPlugins = {} }: EngineOptions = {}) {
     roots: [file('data'), file('exec')],
     /** The variables with which `docker` uses this engine. */
     env,
-    /** For `nsenter --net=PATH`: a published port is reachable only there. */
-    networkNamespace: `/run/netns/${namespace}`,
+    /** Where this machine reaches published ports. */
+    address: addresses.engine,
+    /** Where containers reach servers of this machine. */
+    machineAddress: addresses.machine,
     docker,
     output,
     /** The log of the engine. */
@@ -154,6 +155,25 @@ export async function startEngine({ cliPlugins = {} }: EngineOptions = {}) {
 
 /** See {@link startEngine}. */
 export type Engine = Awaited<ReturnType<typeof startEngine>>;
+
+/** Makes the network namespace, and a cable to it. Each end has an address. */
+function createNetwork(namespace: string): { readonly machine: string; readonly engine: string } {
+  const ip = (...args: readonly string[]): unknown => execFileSync('ip', args);
+  const [third = 0, fourth = 0] = randomBytes(2);
+  const network = `169.254.${third}.${fourth & ~3}`.split('.');
+  const addressOf = (last: number): string =>
+    [...network.slice(0, 3), Number(network[3]) + last].join('.');
+  const [machine, engine] = [addressOf(1), addressOf(2)];
+  // A name of a network device has at most 15 bytes. The cable goes with the namespace.
+  const cable = namespace.replace('docker-', '');
+  ip('netns', 'add', namespace);
+  ip('link', 'add', cable, 'type', 'veth', 'peer', 'name', 'machine', 'netns', namespace);
+  ip('address', 'add', `${machine}/30`, 'dev', cable);
+  ip('link', 'set', cable, 'up');
+  ip('-n', namespace, 'address', 'add', `${engine}/30`, 'dev', 'machine');
+  for (const device of ['lo', 'machine']) ip('-n', namespace, 'link', 'set', device, 'up');
+  return { machine, engine };
+}
 
 /** Kills the engine, its helpers and the processes of its containers. Returns how many. */
 function killAll(namespace: string): number {

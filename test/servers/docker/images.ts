@@ -2,6 +2,7 @@ import { chmod, copyFile, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { programInPath } from '../go-program.ts';
+import { postgresProgram } from '../postgres.ts';
 import { runProgram } from './run-program.ts';
 import type { Engine } from './engine.ts';
 
@@ -14,6 +15,7 @@ export type ImageOptions = {
   readonly texts?: Readonly<Record<string, string>>;
   /** Targets of symbolic links by their paths in the image. */
   readonly links?: Readonly<Record<string, string>>;
+  /** All can write to `tmp`. */
   readonly directories?: readonly string[];
   /** Lines of a Dockerfile: `CMD`, `ENTRYPOINT`, `ENV`, `HEALTHCHECK`, `USER` and so on. */
   readonly changes?: readonly string[];
@@ -30,7 +32,10 @@ export async function importImage(
     return join(directory, path);
   };
   try {
-    for (const path of directories) await mkdir(join(directory, path), { recursive: true });
+    for (const path of directories) {
+      await mkdir(join(directory, path), { recursive: true });
+      if (path === 'tmp') await chmod(join(directory, path), 0o1777);
+    }
     for (const [path, source] of Object.entries(programs)) {
       await copyFile(source, await place(path));
       await chmod(join(directory, path), 0o755);
@@ -50,6 +55,51 @@ export async function importImage(
     await rm(directory, { recursive: true });
   }
 }
+
+/**
+ * Makes `postgres:15` as far as a Compose file sees it: POSTGRES_USER, POSTGRES_PASSWORD, port
+ * 5432. The programs are those of the machine: the service mounts `/usr:/usr:ro`.
+ */
+export async function importPostgresImage(engine: Engine): Promise<void> {
+  const postgres = (await postgresProgram('postgres')) ?? 'postgres';
+  await importImage(engine, {
+    name: 'postgres:15',
+    texts: { ...users, 'entrypoint.sh': postgresEntrypoint },
+    links: { bin: 'usr/bin', lib: 'usr/lib', lib64: 'usr/lib64' },
+    directories: ['tmp', 'usr', 'var'],
+    changes: [
+      `ENV PATH=${dirname(postgres)}:${shellPath}`,
+      'ENTRYPOINT ["/entrypoint.sh"]',
+      'CMD ["postgres"]',
+      'EXPOSE 5432',
+      'USER nobody',
+    ],
+  });
+}
+
+const postgresEntrypoint = `#!/bin/sh
+set -e
+export PGDATA=/tmp/data
+if [ ! -e $PGDATA ]; then
+  printf %s "$POSTGRES_PASSWORD" > /dev/shm/password
+  initdb --username="\${POSTGRES_USER:-postgres}" --pwfile=/dev/shm/password --auth=scram-sha-256 \
+    --locale=C --no-sync > /dev/null
+  rm /dev/shm/password
+  echo 'host all all all scram-sha-256' >> $PGDATA/pg_hba.conf
+fi
+exec "$@" -c 'listen_addresses=*' -c unix_socket_directories=/tmp -c shared_buffers=16MB -F
+`;
+
+/** Root, a user and `nobody`. */
+const users = {
+  'etc/passwd': [
+    'root:x:0:0:root:/root:/bin/sh',
+    'app:x:1000:1000:app:/home/app:/bin/sh',
+    'nobody:x:65534:65534:nobody:/:/bin/false',
+    '',
+  ].join('\n'),
+  'etc/group': 'root:x:0:\napp:x:1000:\nnogroup:x:65534:\n',
+};
 
 const shellPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
@@ -78,11 +128,6 @@ export async function importTestImages(engine: Engine): Promise<void> {
     programs: { 'bin/busybox': busybox },
     links,
     directories: ['etc', 'home/app', 'root', 'tmp', 'usr/bin', 'var/run', 'work'],
-  };
-  const users = {
-    'etc/passwd':
-      'root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000:app:/home/app:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n',
-    'etc/group': 'root:x:0:\napp:x:1000:\nnogroup:x:65534:\n',
   };
   await importImage(engine, {
     ...shell,
