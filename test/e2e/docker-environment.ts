@@ -41,11 +41,11 @@ export type ContainerState = {
 /** An engine with the plugin, an agent with the embedded store, and projects. */
 export async function startDockerEnvironment() {
   const bundle = await builtBundle();
-  const made = await runProgram('make', ['--no-print-directory', 'shim'], {
+  const made = await runProgram('make', ['--no-print-directory', 'shim', 'demo-app'], {
     cwd: repository,
     env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '/root' },
   });
-  if (made.code !== 0) throw new Error(`the shim cannot be built:\n${made.stderr}`);
+  if (made.code !== 0) throw new Error(`the shim or the demo cannot be built:\n${made.stderr}`);
   const directory = await mkdtemp(join(tmpdir(), 'kf-dso-'));
   const file = (name: string): string => join(directory, name);
   const engine = await startEngine({ cliPlugins: { dso: join(repository, 'dist/docker-dso') } });
@@ -120,6 +120,7 @@ export async function startDockerEnvironment() {
 
   return {
     engine,
+    bundle,
     project,
     /** Where {@link writeFile} writes. */
     path: file,

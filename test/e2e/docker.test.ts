@@ -7,6 +7,7 @@ import { describeIfAvailable } from '../if-available.ts';
 import { buildCompose, missingDockerDependencies, type Engine } from '../servers/docker/engine.ts';
 import { findPlanted } from '../servers/docker/find-planted.ts';
 import { testImages } from '../servers/docker/images.ts';
+import { runProgram } from '../servers/docker/run-program.ts';
 import {
   containerOf,
   everythingShown,
@@ -19,6 +20,15 @@ const missingDependencies = await missingDockerDependencies();
 
 /** A value that no file of this machine has by chance. */
 const secretValue = (): string => `planted-${randomBytes(12).toString('hex')}`;
+
+/** The containers, images, networks and volumes of an engine. */
+async function everythingOf({ output }: Engine): Promise<string> {
+  const kinds = ['container', 'image', 'network', 'volume'];
+  const lists = kinds.map((kind) =>
+    output([kind, 'ls', '--quiet', ...(kind === 'container' ? ['--all'] : [])]),
+  );
+  return (await Promise.all(lists)).join('\n');
+}
 
 /** Waits until `check` returns something. */
 async function eventually<T>(check: () => Promise<T | undefined>, timeoutMs = 60_000): Promise<T> {
@@ -85,6 +95,22 @@ services:
       );
     });
   });
+
+  test('the demo shows it, and removes what it made', async () => {
+    const { bundle } = environment;
+    const before = await everythingOf(engine);
+    const { code, stdout, stderr } = await runProgram(
+      process.execPath,
+      [bundle, 'demo', '--docker'],
+      {
+        env: engine.env,
+      },
+    );
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    expect(stdout).toContain('Secret injection status: ACTIVE');
+    expect(stdout).toMatch(/\nDone: [^\n]+\n$/);
+    expect(await everythingOf(engine)).toBe(before);
+  }, 120_000);
 
   describe('an application as in the guides', () => {
     const password = secretValue();
