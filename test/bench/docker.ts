@@ -121,7 +121,7 @@ const reference = 'dso://bench/key';
 const service = (name: string, value: string): string => `
   ${name}:
     image: ${testImages.busybox}
-    command: sleep 3600
+    command: stay
     environment: {KEY: "${value}"}
 `;
 

@@ -1,6 +1,4 @@
-import { randomBytes } from 'node:crypto';
-import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { chmod, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { builtBundle } from '../driver/bundle.ts';
 import { startEngine, unmountBelow, type Engine } from '../servers/docker/engine.ts';
@@ -46,15 +44,14 @@ export async function startDockerEnvironment() {
     env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '/root' },
   });
   if (made.code !== 0) throw new Error(`the shim or the demo cannot be built:\n${made.stderr}`);
-  const directory = await mkdtemp(join(tmpdir(), 'kf-dso-'));
-  const file = (name: string): string => join(directory, name);
   const engine = await startEngine({ cliPlugins: { dso: join(repository, 'dist/docker-dso') } });
   await importTestImages(engine);
-  // The directory of volume plugins belongs to the whole machine.
-  const driver = `dso-test-${randomBytes(4).toString('hex')}`;
+  const directory = join(engine.directory, 'host');
+  await mkdir(directory);
+  const file = (name: string): string => join(directory, name);
   const socket = file('agent.sock');
-  const pluginSocket = `/run/docker/plugins/${driver}.sock`;
-  const env = { DSO_AGENT_SOCKET: socket, DSO_VOLUME_DRIVER: driver };
+  const pluginSocket = join(engine.volumePlugins, 'dso.sock');
+  const env = { DSO_AGENT_SOCKET: socket };
   const keys = ['--store', file('store.age'), '--key', file('store.key')];
 
   async function keyferry(args: readonly string[], input?: string): Promise<void> {
@@ -156,10 +153,10 @@ export async function startDockerEnvironment() {
       await clearRun();
     },
     async stop(): Promise<void> {
-      await engine.stop();
+      // The engine needs the agent to remove them.
+      await engine.removeContainers();
       await agent.stop();
-      await clearRun();
-      await rm(directory, { recursive: true, force: true });
+      await engine.stop();
     },
   };
 }

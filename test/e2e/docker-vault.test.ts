@@ -35,7 +35,7 @@ const composeFile = `
 services:
   app:
     image: ${testImages.busybox}
-    command: sleep 3600
+    command: stay
     depends_on: {postgres: {condition: service_healthy}}
     environment:
       - DB_USER=dso://database/creds/app#username

@@ -81,11 +81,11 @@ describeIfAvailable(import.meta.filename, missingDependencies)('docker dso', () 
 services:
   app:
     image: ${testImages.busybox}
-    command: sleep 3600
+    command: stay
     environment: {GREETING: hello}
   peer:
     image: ${testImages.busybox}
-    command: sleep 3600
+    command: stay
 `,
       });
       await plain.compose(['up', '-d']);
@@ -99,13 +99,10 @@ services:
   test('the demo shows it, and removes what it made', async () => {
     const { bundle } = environment;
     const before = await everythingOf(engine);
-    const { code, stdout, stderr } = await runProgram(
-      process.execPath,
-      [bundle, 'demo', '--docker'],
-      {
-        env: engine.env,
-      },
+    const [program = '', ...args] = engine.inMountNamespace(
+      ...[process.execPath, bundle, 'demo', '--docker'],
     );
+    const { code, stdout, stderr } = await runProgram(program, args, { env: engine.env });
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     expect(stdout).toContain('Secret injection status: ACTIVE');
     expect(stdout).toMatch(/\nDone: [^\n]+\n$/);
@@ -129,12 +126,13 @@ services:
 services:
   app:
     image: ${testImages.application}
+    stop_signal: SIGKILL
     environment:
       - DB_HOST=postgres
       - DB_PASSWORD=dso://my-app/database-password
   worker:
     image: ${testImages.busybox}
-    command: sh -c 'echo worker runs; exec sleep 3600'
+    command: sh -c 'echo worker runs; exec stay'
     environment:
       API_KEY: dso://my-app/config#api_key
       CERTIFICATE: dsofile://my-app/tls
@@ -185,7 +183,7 @@ services:
 
     test('no file on disk has a value', async () => {
       const values = [password, key, certificate];
-      const search = { newerThan: marker, also: engine.roots };
+      const search = { newerThan: marker, directories: engine.roots };
       expect(await findPlanted(values, search)).toEqual([]);
       expect(environment.agentLog()).not.toMatch(new RegExp(values.join('|')));
       // The search finds what is there.
@@ -228,12 +226,8 @@ services:
     test('down removes the containers, and the values from memory', async () => {
       await shop.dsoOutput(['down', '-t', '0']);
       expect(await engine.output(['ps', '--all', '--quiet'])).toBe('');
-      expect(
-        await findPlanted([password, key, certificate], {
-          newerThan: marker,
-          also: [environment.volumes],
-        }),
-      ).toEqual([join(shop.directory, 'planted')]);
+      const directories = [environment.volumes, ...engine.roots];
+      expect(await findPlanted([password, key, certificate], { directories })).toEqual([]);
     });
   });
 
@@ -248,7 +242,7 @@ services:
 services:
   base:
     image: ${testImages.busybox}
-    command: sleep 3600
+    command: stay
     environment: {TOKEN: "dso://my-app/token"}
 `,
         'app.env': 'TOKEN=dso://my-app/token\n',
@@ -257,6 +251,7 @@ x-secrets: &secrets {TOKEN: "dso://my-app/token"}
 services:
   scratch:
     image: ${testImages.scratch}
+    stop_signal: SIGKILL
     environment: *secrets
     read_only: true
     user: "1000:1000"
@@ -265,28 +260,28 @@ services:
   initial:
     image: ${testImages.busybox}
     init: true
-    command: sleep 3600
+    command: stay
     environment: *secrets
   many:
     image: ${testImages.busybox}
-    command: sleep 3600
+    command: stay
     environment: *secrets
     deploy: {replicas: 2}
     healthcheck: {test: '[ -n "$$TOKEN" ]', interval: 1s}
   from-file:
     image: ${testImages.busybox}
-    command: sleep 3600
+    command: stay
     env_file: app.env
   extended:
     extends: {file: base.yaml, service: base}
   debug:
     profiles: [debug]
     image: ${testImages.busybox}
-    command: sleep 3600
+    command: stay
     environment: *secrets
   plain:
     image: ${testImages.busybox}
-    command: sleep 3600
+    command: stay
 `,
       });
       await kinds.dsoOutput(['up', '-d']);
@@ -302,10 +297,10 @@ services:
     test('an image from scratch, read-only, without root, capabilities and new privileges', async () => {
       expect(await environmentOf('scratch')).toContain(variable);
       const container = containerOf(kinds, 'scratch');
-      const own = await execute(container, '/program', 'cat', '/proc/1/environ');
+      const own = await execute(container, '/busybox', 'cat', '/proc/1/environ');
       expect(own.split('\0')).toContain(variable);
-      expect(await execute(container, '/program', 'cat', '/proc/1/cmdline')).toBe(
-        '/program\0sleep\x003600\0',
+      expect(await execute(container, '/busybox', 'cat', '/proc/1/cmdline')).toBe(
+        '/busybox\0sleep\x003600\0',
       );
     });
 
@@ -376,7 +371,7 @@ services:
 services:
   app:
     image: ${testImages.busybox}
-    command: sleep 3600
+    command: stay
     environment: {LATE: "dso://my-app/late"}
 `,
       });
@@ -408,7 +403,7 @@ services:
 services:
   app:
     image: ${testImages.busybox}
-    command: sleep 3600
+    command: stay
     restart: always
     environment: {KEY: "dso://restarts/key"}
 `,

@@ -39,6 +39,10 @@ export function buildCompose(): Promise<string> {
   return buildGoProgram({ directory: import.meta.dirname, name: 'cmd', target: 'tool', ldflags });
 }
 
+/** Where engines look for volume plugins, and ask each of them for every name. */
+const machinePlugins = '/run/docker/plugins';
+const startScript = `mount --bind "$0" ${machinePlugins} && exec dockerd --config-file "$1"`;
+
 /** The options of {@link startEngine}. */
 export type EngineOptions = {
   /** Plugins of the CLI beside Compose: their paths by name. */
@@ -46,8 +50,8 @@ export type EngineOptions = {
 };
 
 /**
- * Docker's engine with a data root, a network namespace and cgroups of its own. It shares only the
- * machine-wide directory of volume plugins. `stop` removes all of it.
+ * Docker's engine with a data root, namespaces and cgroups of its own, so that it shares nothing
+ * with the machine. `stop` removes all of it.
  */
 export async function startEngine({ cliPlugins = {} }: EngineOptions = {}) {
   const compose = await buildCompose();
@@ -67,16 +71,21 @@ export async function startEngine({ cliPlugins = {} }: EngineOptions = {}) {
     'log-level': 'warn',
   };
   await writeFile(file('daemon.json'), JSON.stringify(configuration));
-  const plugins = file('config/cli-plugins');
-  await mkdir(plugins, { recursive: true });
+  const clientPlugins = file('config/cli-plugins');
+  const volumePlugins = file('plugins');
+  for (const path of [clientPlugins, volumePlugins, machinePlugins])
+    await mkdir(path, { recursive: true });
   for (const [name, path] of Object.entries({ compose, ...cliPlugins }))
-    await symlink(path, join(plugins, `docker-${name}`));
+    await symlink(path, join(clientPlugins, `docker-${name}`));
 
   const addresses = createNetwork(namespace);
+  // What a program mounts below it appears in the mount namespace of the engine as well.
+  execFileSync('mount', ['--bind', '--make-shared', directory, directory]);
   // An interrupted suite leaves no container running.
   const clearOnExit = (): void => {
     killAll(namespace);
     unmountBelow(directory);
+    execFileSync('umount', ['--lazy', directory]);
     execFileSync('ip', ['netns', 'delete', namespace]);
   };
   process.once('exit', clearOnExit);
@@ -99,11 +108,20 @@ export async function startEngine({ cliPlugins = {} }: EngineOptions = {}) {
     return stdout;
   }
 
+  async function removeContainers(): Promise<void> {
+    const { stdout: containers } = await docker(['ps', '--all', '--quiet']);
+    const ids = containers.split('\n').filter((id) => id !== '');
+    if (ids.length > 0) await docker(['rm', '--force', '--volumes', ...ids]);
+  }
+
   const start = (): Promise<StartedProgram> =>
     startProgram({
       // Not `ip netns exec`, which hides the cgroups.
       program: 'nsenter',
-      args: [`--net=/run/netns/${namespace}`, 'dockerd', '--config-file', file('daemon.json')],
+      args: [
+        ...[`--net=/run/netns/${namespace}`, 'unshare', '--mount', '--propagation', 'slave'],
+        ...['sh', '-c', startScript, volumePlugins, file('daemon.json')],
+      ],
       env: { PATH: env.PATH ?? '' },
       // Each container whose volume plugin is away delays the start.
       timeoutMs: 120_000,
@@ -112,7 +130,14 @@ export async function startEngine({ cliPlugins = {} }: EngineOptions = {}) {
   let engine = await start();
 
   return {
+    /** What is mounted below it, the engine sees. */
     directory,
+    /** Where this engine looks for volume plugins. */
+    volumePlugins,
+    /** The command line of a program that sees the volume plugins where the engine sees them. */
+    inMountNamespace: (...command: string[]): readonly string[] => [
+      ...['nsenter', `--mount=/proc/${engine.pid}/ns/mnt`, ...command],
+    ],
     /** Everything that the engine writes: its data, and the state of running containers. */
     roots: [file('data'), file('exec')],
     /** The variables with which `docker` uses this engine. */
@@ -127,6 +152,7 @@ export async function startEngine({ cliPlugins = {} }: EngineOptions = {}) {
     log: () => engine.output(),
     /** Stops the engine as `systemctl stop docker` does; its containers stop. */
     stopEngine: () => engine.stop(),
+    removeContainers,
     /** Ends the engine and all containers at once, like a machine that loses its power. */
     async crash(): Promise<void> {
       for (let round = 0; round < 100 && killAll(namespace) > 0; round += 1) await sleep(20);
@@ -142,9 +168,7 @@ export async function startEngine({ cliPlugins = {} }: EngineOptions = {}) {
     },
     /** Stops everything, and removes all files. */
     async stop(): Promise<void> {
-      const { stdout: containers } = await docker(['ps', '--all', '--quiet']);
-      const ids = containers.split('\n').filter((id) => id !== '');
-      if (ids.length > 0) await docker(['rm', '--force', '--volumes', ...ids]);
+      await removeContainers();
       await engine.stop();
       process.removeListener('exit', clearOnExit);
       clearOnExit();

@@ -1,22 +1,29 @@
 import { runProgram } from './run-program.ts';
 
 /**
- * The files of the machine's root file system that were written after a file, and that have one of
- * these values, as it is or in base64. The value needs at least 12 characters. Other file systems,
- * such as tmpfs, are left out, but all files below the directories `also` are in.
+ * The files that have one of these values, as it is or in base64: all files below `directories`,
+ * and those of the machine's root file system that were written after the file `newerThan`. Folders
+ * of installed programs are left out. A value needs at least 12 characters.
  */
 export async function findPlanted(
   values: readonly string[],
-  { newerThan, also = [] }: { readonly newerThan: string; readonly also?: readonly string[] },
+  {
+    directories,
+    newerThan,
+  }: { readonly directories: readonly string[]; readonly newerThan?: string },
 ): Promise<readonly string[]> {
   const patterns = values.flatMap(spellings);
   const script = `
-    { find / -xdev -type f -newerct "$(stat -c %z "$1")" -print0
-      shift
-      find "$@" -type f -print0; } 2>/dev/null |
-    xargs -0 -r grep -laFs -e "$PATTERNS" -- || true`;
-  const { stdout } = await runProgram('bash', ['-c', script, 'bash', newerThan, ...also], {
-    env: { PATH: process.env.PATH ?? '', LC_ALL: 'C', PATTERNS: patterns.join('\n') },
+    { find "$@" -type f -print0
+      [ -z "$NEWER_THAN" ] || find / -xdev \\
+        \\( -path /usr -o -path /root/go -o -name node_modules -o -name .git \\) -prune -o \\
+        -type f -newerct "$(stat -c %z "$NEWER_THAN")" -print0
+    } 2>/dev/null | xargs -0 -r grep -laFs -e "$PATTERNS" -- || true`;
+  const { stdout } = await runProgram('bash', ['-c', script, 'bash', ...directories], {
+    env: {
+      ...{ PATH: process.env.PATH ?? '', LC_ALL: 'C' },
+      ...{ NEWER_THAN: newerThan ?? '', PATTERNS: patterns.join('\n') },
+    },
   });
   return [...new Set(stdout.split('\n'))].filter((path) => path !== '');
 }

@@ -105,7 +105,7 @@ const shellPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
 /** The images of the suite. */
 export const testImages = {
-  /** Busybox with its usual names; its command is a shell. */
+  /** Busybox with its usual names, and `stay`, which runs until it is stopped. */
   busybox: 'kf/busybox:1',
   /** Like an application: entrypoint, command, health check, user and a directory of its own. */
   application: 'kf/application:1',
@@ -132,7 +132,7 @@ export async function importTestImages(engine: Engine): Promise<void> {
   await importImage(engine, {
     ...shell,
     name: testImages.busybox,
-    texts: users,
+    texts: { ...users, 'usr/bin/stay': '#!/bin/sh\ntrap "exit 0" TERM\nsleep 3600 &\nwait\n' },
     changes: [`ENV PATH=${shellPath}`, 'CMD ["sh"]'],
   });
   await importImage(engine, {
@@ -155,7 +155,7 @@ export async function importTestImages(engine: Engine): Promise<void> {
   });
   await importImage(engine, {
     name: testImages.scratch,
-    programs: { program: busybox },
-    changes: ['ENTRYPOINT ["/program", "sleep"]', 'CMD ["3600"]'],
+    programs: { busybox },
+    changes: ['ENTRYPOINT ["/busybox", "sleep"]', 'CMD ["3600"]'],
   });
 }
