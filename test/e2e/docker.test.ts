@@ -195,7 +195,7 @@ services:
     test('dso inspect shows names, sources, versions and times', async () => {
       const shown = await shop.dsoOutput(['inspect', 'app']);
       expect(shown).toContain('Secret injection status: ACTIVE');
-      expect(shown).toMatch(/DB_PASSWORD.*dso:\/\/my-app\/database-password/);
+      expect(shown).toMatch(/DB_PASSWORD +dso:\/\/local\/my-app\/database-password +local +v1 +20/);
       expect(shown).not.toContain(password);
     });
 
