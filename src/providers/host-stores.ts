@@ -23,9 +23,16 @@ export const hostStores: Readonly<Record<StoreType, OpenHostStore>> = {
     const { createLocalHostStore } = await import('./local/host.ts');
     return createLocalHostStore({ ...context, storeFile, keyFile });
   },
-  openbao: notYet,
-  vault: notYet,
+  openbao: openVault('openbao'),
+  vault: openVault('vault'),
 };
+
+function openVault(dialect: 'vault' | 'openbao'): OpenHostStore {
+  return async (config, context) => {
+    const { createVaultHostStore } = await import('./vault/host.ts');
+    return createVaultHostStore(dialect, config, context);
+  };
+}
 
 function notYet({ type }: StoreConfig): Promise<never> {
   throw new SecretError('NOT_CONFIGURED', `${type} cannot be read without Kubernetes yet`);

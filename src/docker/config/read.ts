@@ -166,6 +166,7 @@ function toConfig(file: DsoFile, report: Report): DsoConfig {
     defaults: { ...(provider !== undefined && { provider }), ...(rotation && { rotation }) },
     agent: {
       watch: { pollingIntervalMs: file.agent?.watch?.polling_interval ?? defaultPollingMs },
+      ...(file.agent?.grants && { grants: file.agent.grants }),
     },
     exec: file.exec ?? 'on',
   };
