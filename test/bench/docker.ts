@@ -16,7 +16,7 @@ const serviceCount = 10;
  * that a drift of the machine affects both.
  */
 export async function benchDocker(rounds: number): Promise<void> {
-  const environment = await startDockerEnvironment();
+  const environment = await startDockerEnvironment(['--refresh-interval', '1h']);
   try {
     const idle = await measureIdleAgent(environment);
     await environment.put('bench/key', 'x'.repeat(100));

@@ -36,8 +36,13 @@ export type ContainerState = {
   };
 };
 
-/** An engine with the plugin, an agent with the embedded store, and projects. */
-export async function startDockerEnvironment() {
+/**
+ * An engine with the plugin, an agent with the embedded store, and projects.
+ * @param agentFlags further flags of the agent. Default: each start of a container reads its secrets
+ */
+export async function startDockerEnvironment(
+  agentFlags: readonly string[] = ['--refresh-interval', '0'],
+) {
   const bundle = await builtBundle();
   const made = await runProgram('make', ['--no-print-directory', 'shim', 'demo-app'], {
     cwd: repository,
@@ -77,7 +82,7 @@ export async function startDockerEnvironment() {
         ...[bundle, 'docker-agent', '--config', file('dso.yaml')],
         ...['--socket', socket, '--plugin-socket', pluginSocket],
         ...['--volumes-dir', file('volumes'), '--state-dir', file('state')],
-        ...['--shim-dir', join(repository, 'dist/shim')],
+        ...['--shim-dir', join(repository, 'dist/shim'), ...agentFlags],
       ],
       env: engine.env,
       isReady: async () => (await runProgram('test', ['-S', socket])).code === 0,
