@@ -7,7 +7,8 @@ import { CpuScheduler } from '../concurrency/cpu-scheduler.ts';
 import { NamespaceLimiter } from '../concurrency/namespace-limiter.ts';
 import { type Presence, WorkloadMemory } from '../concurrency/workload-memory.ts';
 import type { Provider } from '../core/provider.ts';
-import { type HttpClient, createHttpClient } from '../http/client.ts';
+import type { HttpClient } from '../http/client.ts';
+import { createProxyChoice } from '../http/proxy.ts';
 import type { PodEvents } from '../kube/events.ts';
 import { Audit } from '../mount/audit.ts';
 import { MountMetrics } from '../mount/metrics.ts';
@@ -101,12 +102,20 @@ export async function createOutgoingHttp(
   env: Readonly<Record<string, string | undefined>>,
   caFile: string | undefined,
 ): Promise<HttpClient> {
-  return createHttpClient({
-    proxy: {
-      httpsProxy: env.HTTPS_PROXY ?? env.https_proxy,
-      httpProxy: env.HTTP_PROXY ?? env.http_proxy,
-      noProxy: env.NO_PROXY ?? env.no_proxy,
-    },
-    ...(caFile !== undefined && { ca: await readCaFile(caFile) }),
-  });
+  const proxy = {
+    httpsProxy: env.HTTPS_PROXY ?? env.https_proxy,
+    httpProxy: env.HTTP_PROXY ?? env.http_proxy,
+    noProxy: env.NO_PROXY ?? env.no_proxy,
+  };
+  createProxyChoice(proxy);
+  const options = { proxy, ...(caFile !== undefined && { ca: await readCaFile(caFile) }) };
+  let client: Promise<HttpClient> | undefined;
+  // Its library takes some 10 MiB, and a process with only the embedded store makes no calls.
+  const load = async (): Promise<HttpClient> =>
+    (await import('../http/client.ts')).createHttpClient(options);
+  return {
+    request: async (request) => (await (client ??= load())).request(request),
+    // A request after the end fails as the client says.
+    close: async () => (await (client ??= load())).close(),
+  };
 }

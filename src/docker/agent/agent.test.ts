@@ -494,6 +494,15 @@ describe('the sockets', () => {
     expect((await first.driver('List')).Err).toBe('');
   });
 
+  test('take a request while the agent starts', async () => {
+    const agent = new TestAgent({ folder, store });
+    running.push(agent);
+    const starting = agent.agent.start();
+    while (!existsSync(join(folder, 'agent.sock'))) await sleep(1);
+    expect((await agent.register('shop', { app })).status).toBe(200);
+    await starting;
+  });
+
   test('of another program at the engine stop the start', async () => {
     mkdirSync(join(folder, 'plugins'));
     const other = createServer().listen(join(folder, 'plugins/dso.sock'));

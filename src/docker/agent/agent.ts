@@ -1,7 +1,8 @@
+import { once } from 'node:events';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import { withTimeout } from '../../concurrency/deadline.ts';
+import { raceWithAbort, withTimeout } from '../../concurrency/deadline.ts';
 import { SecretError, toSecretError } from '../../core/errors.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import type {
@@ -27,7 +28,7 @@ import {
 } from './deliver.ts';
 import { readProjectDocument } from './documents.ts';
 import { type EffectiveStore, type HostConfig, effectiveStore } from './effective-store.ts';
-import { JsonServer } from './json-server.ts';
+import { type Handle, JsonServer } from './json-server.ts';
 import { readMountRecord, versionIn } from './mount-record.ts';
 import { type KnownService, Projects } from './projects.ts';
 import type { ServiceMounts } from './service-mounts.ts';
@@ -73,6 +74,8 @@ export class DockerAgent {
   readonly #plugin: JsonServer;
   readonly #inFlight = new Set<Promise<unknown>>();
   readonly #stop = new AbortController();
+  /** Requests that come while the agent starts wait for it. */
+  readonly #started = new AbortController();
   #projects: Projects | undefined;
   #watch: NodeJS.Timeout | undefined;
 
@@ -84,15 +87,17 @@ export class DockerAgent {
       ...{ path: controlSocket, flag: '--socket', mode: 0o660, gid: controlGid, log },
       contentType: 'application/json',
       maxBodyBytes: 64 * 1024 * 1024,
-      handle: createControlApi({
-        info: () => this.#info(),
-        putProject: (name, registration) => this.#putProject(name, registration),
-        deleteProject: (name) => this.#known.delete(name),
-        services: (project) => this.#services(project),
-        listSecrets: (name, signal) => this.#listSecrets(name, signal),
-        checkStore: (name, signal) => this.#checkStore(name, signal),
-        refresh: (request, signal) => this.#refresh(request, signal),
-      }),
+      handle: this.#afterStart(
+        createControlApi({
+          info: () => this.#info(),
+          putProject: (name, registration) => this.#putProject(name, registration),
+          deleteProject: (name) => this.#known.delete(name),
+          services: (project) => this.#services(project),
+          listSecrets: (name, signal) => this.#listSecrets(name, signal),
+          checkStore: (name, signal) => this.#checkStore(name, signal),
+          refresh: (request, signal) => this.#refresh(request, signal),
+        }),
+      ),
       onError: toFailureResponse,
     });
     this.#plugin = new JsonServer({
@@ -138,6 +143,7 @@ export class DockerAgent {
       this.#control.unbind();
       throw error;
     }
+    this.#started.abort();
     this.#scheduleWatch(0);
   }
 
@@ -169,6 +175,14 @@ export class DockerAgent {
     await new Promise((resolve) => setTimeout(resolve, 50));
     this.#control.close();
     this.#plugin.close();
+  }
+
+  #afterStart(handle: Handle): Handle {
+    return async (request) => {
+      const { signal } = this.#started;
+      if (!signal.aborted) await raceWithAbort(once(signal, 'abort'), request.signal);
+      return handle(request);
+    };
   }
 
   get #known(): Projects {

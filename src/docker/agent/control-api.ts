@@ -10,7 +10,7 @@ import type {
   StoreSecret,
 } from '../agent-api.ts';
 import { readRefreshRequest, readRegistration } from './documents.ts';
-import type { JsonRequest, JsonResponse } from './json-server.ts';
+import type { Handle, JsonRequest, JsonResponse } from './json-server.ts';
 
 /** What the API does; see agent-api.ts. */
 export type ControlActions = {
@@ -74,9 +74,7 @@ const routes: readonly Route[] = [
 ];
 
 /** Serves the API of agent-api.ts. */
-export function createControlApi(
-  actions: ControlActions,
-): (request: JsonRequest) => Promise<JsonResponse> {
+export function createControlApi(actions: ControlActions): Handle {
   return async (request) => {
     const { method, url } = request;
     for (const route of routes) {

@@ -27,6 +27,9 @@ export type JsonRequest = {
 /** A status and what becomes the JSON body. */
 export type JsonResponse = { readonly status: number; readonly json: unknown };
 
+/** Responds to a request. */
+export type Handle = (request: JsonRequest) => Promise<JsonResponse>;
+
 /** Options of a {@link JsonServer}. */
 export type JsonServerOptions = {
   readonly path: string;
@@ -36,7 +39,7 @@ export type JsonServerOptions = {
   readonly gid?: number | undefined;
   readonly contentType: string;
   readonly maxBodyBytes: number;
-  readonly handle: (request: JsonRequest) => Promise<JsonResponse>;
+  readonly handle: Handle;
   /** The response to a failure of `handle`, or to a request that cannot be read. */
   readonly onError: (error: SecretError) => JsonResponse;
   readonly log: Logger;

@@ -1,7 +1,7 @@
 import { SecretError } from '../../core/errors.ts';
 import { sanitizeUserText, statusText } from '../../core/safe-text.ts';
 import { isVolumeName } from './created-volumes.ts';
-import type { JsonRequest, JsonResponse } from './json-server.ts';
+import type { Handle, JsonResponse } from './json-server.ts';
 
 /** What the engine asks a volume driver for. Only `mount` reads a store. */
 export type VolumeActions = {
@@ -26,9 +26,7 @@ type Fields = Readonly<Record<string, unknown>>;
  * https://docs.docker.com/engine/extend/plugins_volume/#volume-plugin-protocol.
  * The engine shows the text of `Err` to the user.
  */
-export function createVolumeDriver(
-  actions: VolumeActions,
-): (request: JsonRequest) => Promise<JsonResponse> {
+export function createVolumeDriver(actions: VolumeActions): Handle {
   const volume = (name: string) => ({ Name: name, Mountpoint: actions.pathOf(name) });
   const methods: Readonly<
     Record<string, (fields: Fields, signal: AbortSignal) => Promise<object> | object>
