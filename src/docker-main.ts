@@ -39,6 +39,8 @@ async function contextOf(line: CommandLine, docker: Docker): Promise<CommandCont
   return {
     ...{ version: KEYFERRY_VERSION, env, cwd: process.cwd(), stdin, stdout, stderr, line, docker },
     agent: new AgentClient(env),
+    program: process.argv[1] ?? '',
+    makeLocalStore: async (paths) => (await import('./app/local-store.ts')).makeLocalStore(paths),
     setExitCode: (code) => (process.exitCode = code),
   };
 }

@@ -6,6 +6,7 @@ import type {
   RefreshRequest,
   RefreshResult,
   ServiceStatus,
+  StoreCheck,
   StoreSecret,
 } from '../../src/docker/agent-api.ts';
 import { type FakeResponse, startFakeServer } from './http-server.ts';
@@ -16,6 +17,8 @@ export type FakeAgentState = {
   services: ServiceStatus[];
   /** By the names of stores. */
   secrets: Record<string, StoreSecret[]>;
+  /** By the names of stores. A failure is that of the whole request. */
+  checks: Record<string, StoreCheck | AgentFailure>;
   /** By paths. */
   refreshed: Record<string, RefreshResult>;
 };
@@ -34,7 +37,10 @@ const defaultInfo: AgentInfo = {
 export async function startFakeDockerAgent(directory: string) {
   const socket = join(directory, 'agent.sock');
   const projects = new Map<string, ProjectRegistration>();
-  const state: FakeAgentState = { info: defaultInfo, services: [], secrets: {}, refreshed: {} };
+  const state: FakeAgentState = {
+    ...{ info: defaultInfo, services: [] },
+    ...{ secrets: {}, checks: {}, refreshed: {} },
+  };
   const server = await startFakeServer({
     socketPath: socket,
     handler: ({ method, path, query, body }) => {
@@ -64,7 +70,7 @@ export async function startFakeDockerAgent(directory: string) {
             ? { body: state.secrets[id] ?? [] }
             : failed('NOT_CONFIGURED', `no store ${id}`);
         case 'POST v1/stores/check':
-          return { body: {} };
+          return answerCheck(state.checks[id] ?? {});
         case 'POST v1/refresh': {
           const { path: secret } = json() as RefreshRequest;
           const result = state.refreshed[secret];
@@ -78,6 +84,10 @@ export async function startFakeDockerAgent(directory: string) {
     },
   });
   return { socket, projects, state, server };
+}
+
+function answerCheck(check: StoreCheck | AgentFailure): FakeResponse {
+  return 'code' in check ? failed(check.code, check.message, check.hint) : { body: check };
 }
 
 function failed(code: string, message: string, hint?: string): FakeResponse {

@@ -7,6 +7,7 @@ import type {
   RefreshRequest,
   RefreshResult,
   ServiceStatus,
+  StoreCheck,
   StoreSecret,
 } from '../agent-api.ts';
 import type { Environment } from '../compose/docker.ts';
@@ -50,8 +51,10 @@ export class AgentClient {
     return (await this.#call('GET', path, storeMs)) as readonly StoreSecret[];
   }
 
-  async checkStore(store: string): Promise<void> {
-    await this.#call('POST', `/v1/stores/${encodeURIComponent(store)}/check`, storeMs);
+  /** A step that fails is in the result. An agent without steps throws what it found. */
+  async checkStore(store: string): Promise<StoreCheck> {
+    const path = `/v1/stores/${encodeURIComponent(store)}/check`;
+    return (await this.#call('POST', path, storeMs)) as StoreCheck;
   }
 
   async refresh(secret: RefreshRequest): Promise<RefreshResult> {

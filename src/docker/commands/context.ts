@@ -3,6 +3,7 @@ import type { Output } from '../../formats/terminal-style.ts';
 import type { CommandLine } from '../compose/command-line.ts';
 import type { Docker, Environment } from '../compose/docker.ts';
 import type { AgentClient } from './agent-client.ts';
+import type { MakeLocalStore } from './init.ts';
 
 /** What the commands of `docker dso` get of the process. */
 export type CommandContext = {
@@ -16,5 +17,8 @@ export type CommandContext = {
   readonly line: CommandLine;
   readonly docker: Docker;
   readonly agent: AgentClient;
+  /** The file of the plugin. */
+  readonly program: string;
+  readonly makeLocalStore: MakeLocalStore;
   readonly setExitCode: (code: number) => void;
 };

@@ -19,6 +19,11 @@ export const groups: Readonly<Record<string, string>> = {
 /** In the order of the help. */
 export const commands: readonly DsoCommand[] = [
   {
+    name: 'init',
+    summary: 'configure a store of this host',
+    load: async () => (await import('./init.ts')).initCommand,
+  },
+  {
     name: 'inspect',
     summary: 'show which secrets a service has, without values',
     load: async () => (await import('./inspect.ts')).inspectCommand,
@@ -39,8 +44,28 @@ export const commands: readonly DsoCommand[] = [
     load: async () => (await import('./secret-refresh.ts')).secretRefreshCommand,
   },
   {
+    name: 'system doctor',
+    summary: 'check the stores and this host',
+    load: async () => (await import('./system-doctor.ts')).systemDoctorCommand,
+  },
+  {
     name: 'system info',
     summary: 'show the stores of this host',
     load: async () => (await import('./system-info.ts')).systemInfoCommand,
+  },
+  {
+    name: 'system setup',
+    summary: 'install the agent and the plugin',
+    load: async () => (await import('./system-setup.ts')).systemSetupCommand,
+  },
+  {
+    name: 'system test-vault',
+    summary: 'log in to Vault, and say which step fails',
+    load: async () => (await import('./system-test-vault.ts')).systemTestVaultCommand,
+  },
+  {
+    name: 'system uninstall',
+    summary: 'remove what system setup has installed',
+    load: async () => (await import('./system-uninstall.ts')).systemUninstallCommand,
   },
 ];

@@ -123,7 +123,7 @@ providers:
       {
         severity: 'warning',
         message: 'secret_id stands in the file in plain text',
-        hint: 'write secret_id_file, the path of a file with mode 0600',
+        hint: 'write secret_id_file, the path of a file with mode 0600; docker dso init makes both',
         place: { file: 'dso.yaml', line: 7, column: 30 },
       },
     ]);

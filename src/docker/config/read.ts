@@ -9,7 +9,7 @@ import { type HostDefaults, defaultPollingMs, noDefaults } from './defaults.ts';
 import { keysAt } from './known-keys.ts';
 import { textTree } from './scalars.ts';
 import { type DsoFile, fileSchema } from './schema.ts';
-import { methodsOf, toStore } from './store-schema.ts';
+import { hasUserInfo, toStore } from './store-schema.ts';
 import type { DsoConfig, SecretConfig } from './types.ts';
 
 /** The result of {@link readDsoConfig}: a configuration if no problem is an error. */
@@ -110,9 +110,9 @@ function messageOf(issue: z.core.$ZodIssue): string {
   return issue.message.startsWith('Invalid input') ? 'must be a map' : issue.message;
 }
 
-/** Shows the value, but none of `auth`: it can be a credential in the wrong place. */
+/** Shows the value, unless it is, or can be, a credential in the wrong place. */
 function writtenHint(node: YamlNode | undefined, path: readonly PropertyKey[]): string {
-  if (node?.kind !== 'scalar' || path.includes('auth'))
+  if (node?.kind !== 'scalar' || path.includes('auth') || hasUserInfo(node.text))
     return 'docs/docker/dso-yaml.md describes every key';
   return `it is ${sanitizeUserText(node.text)}; docs/docker/dso-yaml.md describes every key`;
 }
@@ -175,6 +175,7 @@ function toConfig(file: DsoFile, host: HostDefaults | 'unknown', report: Report)
     defaults: { ...(provider !== undefined && { provider }), ...(rotation && { rotation }) },
     agent: {
       watch: { pollingIntervalMs: file.agent?.watch?.polling_interval ?? defaultPollingMs },
+      ...(file.agent?.grants && { grants: file.agent.grants }),
     },
     exec: file.exec ?? given.exec,
   };
@@ -206,22 +207,10 @@ function readProviders(file: DsoFile, report: Report): ReadonlyMap<string, Store
         'warning',
         [...path, 'params', credential],
         `${credential} stands in the file in plain text`,
-        credentialHint(name, providers, credential),
+        `write ${credential}_file, the path of a file with mode 0600; docker dso init makes both`,
       );
   }
   return providers;
-}
-
-function credentialHint(
-  name: string,
-  providers: ReadonlyMap<string, StoreConfig>,
-  credential: string,
-): string {
-  const { type, auth } = providers.get(name) ?? {};
-  const params = type === undefined ? [] : (methodsOf[type][auth?.method ?? ''] ?? []);
-  return params.includes(`${credential}_file`)
-    ? `write ${credential}_file, the path of a file with mode 0600`
-    : 'give it to docker dso init, which keeps it in a file with mode 0600';
 }
 
 function readFlatStore(
