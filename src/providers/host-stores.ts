@@ -18,7 +18,10 @@ const defaultKeyFile = '/var/lib/keyferry/store.key';
 export const hostStores: Readonly<Record<StoreType, OpenHostStore>> = {
   alibabacloud: notYet,
   aws: notYet,
-  huawei: notYet,
+  huawei: async (config, context) => {
+    const { createHuaweiHostStore } = await import('./cce/host.ts');
+    return createHuaweiHostStore(config, context);
+  },
   local: async ({ storeFile = defaultStoreFile, keyFile = defaultKeyFile }, context) => {
     const { createLocalHostStore } = await import('./local/host.ts');
     return createLocalHostStore({ ...context, storeFile, keyFile });
