@@ -17,7 +17,10 @@ const defaultKeyFile = '/var/lib/keyferry/store.key';
 /** The stores that a host without Kubernetes can read. Their code is loaded on first use. */
 export const hostStores: Readonly<Record<StoreType, OpenHostStore>> = {
   alibabacloud: notYet,
-  aws: notYet,
+  aws: async (config, context) => {
+    const { createAwsHostStore } = await import('./aws/host.ts');
+    return createAwsHostStore(config, context);
+  },
   huawei: async (config, context) => {
     const { createHuaweiHostStore } = await import('./cce/host.ts');
     return createHuaweiHostStore(config, context);

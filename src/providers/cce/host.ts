@@ -1,7 +1,7 @@
 import { SingleFlight } from '../../concurrency/single-flight.ts';
 import { SecretError, toSecretError } from '../../core/errors.ts';
 import type { HostStore, StoreConfig } from '../../core/host-store.ts';
-import type { Principal } from '../../core/provider.ts';
+import type { FetchResult, Principal } from '../../core/provider.ts';
 import { Redacted } from '../../core/redacted.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import { parseEndpoint } from '../../http/endpoint.ts';
@@ -16,6 +16,7 @@ import {
   keyVariables,
   projectIdSchema,
 } from './config.ts';
+import type { CsmsClient, CsmsRequest } from './csms.ts';
 import { MetadataService } from './credentials/metadata.ts';
 import { clusterIdentityOf } from './principals.ts';
 import { type CsmsStore, createCsmsStore } from './store.ts';
@@ -80,18 +81,17 @@ export function createHuaweiHostStore(
   const principalOf = ({ principalOf: principal, owner }: CsmsStore): Principal<CceCredential> =>
     principal(clusterIdentityOf(config.identity, owner));
 
-  const listPage = async (
+  const callCsms = async <T>(
     signal: AbortSignal,
-    limit: number,
-    marker?: string,
-  ): ReturnType<CsmsStore['csms']['listSecrets']> => {
+    call: (csms: CsmsClient, request: CsmsRequest) => Promise<T>,
+  ): Promise<T> => {
     const here = await open(signal);
     const { csms, projects, authenticatedCall } = here;
-    const call = { store: 'huawei', ref: listRef, principal: principalOf(here), signal };
-    return callAsHost(authenticatedCall, call, async (context) => {
+    const hostCall = { store: 'huawei', ref: listRef, principal: principalOf(here), signal };
+    return callAsHost(authenticatedCall, hostCall, async (context) => {
       const { fingerprint, credential } = context;
       const project = await projects.find(fingerprint, credential, context.signal);
-      return csms.listSecrets({ ...context, project, limit, marker });
+      return call(csms, { ...context, project });
     });
   };
 
@@ -108,9 +108,17 @@ export function createHuaweiHostStore(
     principal: async (signal) => principalOf(await open(signal)),
     fetch: (requests) =>
       opened?.fetch(requests) ??
-      requests.map(async () => ({ kind: 'failed', error: notOpenError() })),
-    check: (signal) => ignoreRefusal(listPage(signal, 1)),
-    list: (signal) => readPages((marker) => listPage(signal, pageSize, marker)),
+      requests.map(async (): Promise<FetchResult> => ({ kind: 'failed', error: notOpenError() })),
+    check: (signal) =>
+      callCsms(signal, (csms, request) =>
+        ignoreRefusal(csms.listSecrets({ ...request, limit: 1 })),
+      ),
+    list: (signal) =>
+      readPages((marker) =>
+        callCsms(signal, (csms, request) =>
+          csms.listSecrets({ ...request, limit: pageSize, marker }),
+        ),
+      ),
   };
 }
 

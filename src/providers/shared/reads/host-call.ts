@@ -1,6 +1,6 @@
 import { SecretError, toSecretError } from '../../../core/errors.ts';
 import type { SecretRef } from '../../../core/plan.ts';
-import type { Principal } from '../../../core/provider.ts';
+import type { FetchRequest, Principal } from '../../../core/provider.ts';
 import type { AuthenticatedCall, CallContext } from './authenticated-call.ts';
 
 /** A call to a store that the host makes for itself, and not for an application. */
@@ -37,7 +37,8 @@ export async function callAsHost<C, T>(
 
 /**
  * Waits for a call that only shows that the store knows the host. A host that may read secrets need
- * not have the right to list them. So a refusal of the call itself counts as success.
+ * not have the right to list them. So a refusal of the call itself counts as success. The login is
+ * not part of the call: a refused role is a failure.
  * @throws SecretError for a store that is away, and for credentials that it refuses
  */
 export async function ignoreRefusal(call: Promise<unknown>): Promise<void> {
@@ -72,4 +73,19 @@ export async function readPages<T>(
     marker = next;
   } while (marker !== undefined && !markers.has(marker) && all.length < maxItems);
   return all;
+}
+
+/**
+ * The requests, with a region for the refs that name none. The region of a host can be known only
+ * when its principal is.
+ */
+export function inRegion<C>(
+  requests: readonly FetchRequest<C>[],
+  region: string | undefined,
+): readonly FetchRequest<C>[] {
+  if (region === undefined) return requests;
+  return requests.map((request) => {
+    const { grant } = request;
+    return { ...request, grant: { ...grant, ref: { region, ...grant.ref } } };
+  });
 }
