@@ -16,7 +16,10 @@ const defaultKeyFile = '/var/lib/keyferry/store.key';
 
 /** The stores that a host without Kubernetes can read. Their code is loaded on first use. */
 export const hostStores: Readonly<Record<StoreType, OpenHostStore>> = {
-  alibabacloud: notYet,
+  alibabacloud: async (config, context) => {
+    const { createAlibabaHostStore } = await import('./alibabacloud/host.ts');
+    return createAlibabaHostStore(config, context);
+  },
   aws: async (config, context) => {
     const { createAwsHostStore } = await import('./aws/host.ts');
     return createAwsHostStore(config, context);

@@ -1,42 +1,16 @@
-import { hostname } from 'node:os';
-import { SecretError } from '../../core/errors.ts';
 import type { HostStore, StoreConfig } from '../../core/host-store.ts';
-import type { SecretRef } from '../../core/plan.ts';
-import { sanitizeUserText } from '../../core/safe-text.ts';
-import { isRegion } from '../shared/class/parameters.ts';
 import type { ProviderDeps } from '../shared/deps.ts';
 import { HomeRegion } from '../shared/identity/home-region.ts';
-import type { Identity } from '../shared/identity/identity-source.ts';
 import { callAsHost, ignoreRefusal, inRegion, readPages } from '../shared/reads/host-call.ts';
-import {
-  arnsHint,
-  hasShortAccount,
-  parameterNameProblem,
-  parseArn,
-  parseParameterSelector,
-  secretNameProblem,
-} from './class/target.ts';
 import type { AwsCallContext } from './call.ts';
-import { type AwsCloudConfig, parseAwsEndpoint, readAwsConfig } from './config.ts';
+import { readAwsConfig } from './config.ts';
 import { readInstanceRegion } from './credentials/instance-region.ts';
-import { sessionNameOf } from './credentials/sts.ts';
+import { refOfPath } from './host-ref.ts';
+import { readIdentity, readRegion, withEndpoint } from './host-settings.ts';
 import { listSecrets } from './secrets-manager.ts';
 import { createAwsStore } from './store.ts';
 import { hostTexts } from './texts.ts';
-import type {
-  AwsCredential,
-  AwsCredentialSource,
-  ChainMethod,
-  DefaultChainSource,
-} from './types.ts';
-
-const methods: readonly ChainMethod[] = ['default', 'environment', 'task_role', 'instance_profile'];
-
-/**
- * An IAM role. A guide prints an account of nine digits. So the number of digits is not checked:
- * STS refuses a role that cannot exist.
- */
-const roleArnPattern = /^arn:aws[a-z-]*:iam::\d{1,12}:role\/[\w+=,.@/-]{1,576}$/;
+import type { AwsCredential } from './types.ts';
 
 /** The limit of ListSecrets. */
 const pageSize = 100;
@@ -87,7 +61,7 @@ export function createAwsHostStore(
   };
 
   return {
-    refFor: (path) => refOf(path, homeRegion.known),
+    refFor: (path) => refOfPath(path, homeRegion.known),
     principal: async (signal) => principalOf(identity, await homeRegion.get(signal)),
     fetch: (requests) => fetch(inRegion(requests, homeRegion.known)),
     check: (signal) =>
@@ -97,94 +71,4 @@ export function createAwsHostStore(
         callStore(signal, (context) => listSecrets(api, context, { limit: pageSize, marker })),
       ),
   };
-}
-
-const parameterPrefix = 'ssm:';
-
-function refOf(path: string, region: string | undefined): SecretRef {
-  const place = region === undefined ? {} : { region };
-  if (path.startsWith('arn:')) {
-    const arn = parseArn(path);
-    if (arn === undefined)
-      throw pathError(path, 'is not an ARN of a secret or a parameter', {
-        hint: hasShortAccount(path)
-          ? 'the account of an ARN has 12 digits, zeros at the beginning too'
-          : arnsHint,
-      });
-    const stage = arn.service === 'secretsmanager' ? { stage: 'AWSCURRENT' } : {};
-    return { ...arn, name: path, ...stage };
-  }
-  if (path.startsWith(parameterPrefix)) {
-    const text = path.slice(parameterPrefix.length);
-    const [, name = '', selector] = /^([^:]*)(?::(.*))?$/.exec(text) ?? [];
-    const problem = parameterNameProblem(name);
-    if (problem !== undefined)
-      throw pathError(path, 'is not the name of a parameter', {
-        hint: 'write ssm: and the name, which has letters, digits and "_./-": ssm:/my-app/db',
-      });
-    const selection = selector === undefined ? {} : parseParameterSelector(selector);
-    if (selection === undefined)
-      throw pathError(path, 'selects neither a version nor a label of the parameter', {
-        hint: 'a version is a number from 1, a label has letters, digits and "_.-"',
-      });
-    return { service: 'ssm', name, ...place, ...selection };
-  }
-  const problem = secretNameProblem(path);
-  if (problem !== undefined) throw pathError(path, problem.message);
-  return { service: 'secretsmanager', name: path, ...place, stage: 'AWSCURRENT' };
-}
-
-function pathError(
-  path: string,
-  problem: string,
-  details: { readonly hint?: string } = {},
-): SecretError {
-  return new SecretError('INVALID_CLASS', `aws: ${sanitizeUserText(path)} ${problem}`, details);
-}
-
-function readIdentity({ auth, roleArn }: StoreConfig): Identity<AwsCredentialSource> {
-  const { method: name = 'default' } = auth ?? {};
-  const method = methods.find((each) => each === name);
-  if (method === undefined)
-    throw settingError(`auth.method ${sanitizeUserText(name)} is not known`, {
-      hint: `write one of ${methods.join(', ')}`,
-    });
-  const base: DefaultChainSource = { kind: 'default-chain', method };
-  if (roleArn === undefined)
-    return {
-      ...{ kind: 'shared', description: hostTexts.owner, credential: base },
-      fingerprintFields: { identity: 'default-chain', method },
-    };
-  if (!roleArnPattern.test(roleArn))
-    throw settingError(`role_arn is not an ARN of an IAM role: ${sanitizeUserText(roleArn)}`, {
-      hint: 'write arn:aws:iam::<account>:role/<name>',
-    });
-  const sessionName = sessionNameOf('keyferry', hostname());
-  return {
-    ...{ kind: 'shared', description: `the role ${roleArn}` },
-    credential: { kind: 'assumed-role', roleArn, sessionName, base },
-    fingerprintFields: { identity: 'assumed-role', method, roleArn },
-  };
-}
-
-function readRegion({ region }: StoreConfig): string | undefined {
-  if (region === undefined || isRegion(region)) return region;
-  throw settingError(`region is not a region: ${sanitizeUserText(region)}`, {
-    hint: 'regions look like eu-west-1',
-  });
-}
-
-function withEndpoint(
-  cloud: AwsCloudConfig,
-  { endpoint: text }: StoreConfig,
-  env: ProviderDeps['env'],
-): AwsCloudConfig {
-  if (text === undefined) return cloud;
-  const url = parseAwsEndpoint(text, 'endpoint');
-  const hasOwnSts = (env.AWS_ENDPOINT_URL_STS ?? '') !== '' && cloud.sts !== undefined;
-  return { ...cloud, secretsManager: url, ssm: url, ...(!hasOwnSts && { sts: url }) };
-}
-
-function settingError(problem: string, details: { readonly hint?: string }): SecretError {
-  return new SecretError('NOT_CONFIGURED', `aws: ${problem}`, details);
 }

@@ -2,34 +2,17 @@ import { SingleFlight } from '../../concurrency/single-flight.ts';
 import { SecretError, toSecretError } from '../../core/errors.ts';
 import type { HostStore, StoreConfig } from '../../core/host-store.ts';
 import type { FetchResult, Principal } from '../../core/provider.ts';
-import { Redacted } from '../../core/redacted.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
-import { parseEndpoint } from '../../http/endpoint.ts';
-import { isRegion } from '../shared/class/parameters.ts';
 import { type ProviderDeps, createProviderRetry } from '../shared/deps.ts';
 import { callAsHost, ignoreRefusal, readPages } from '../shared/reads/host-call.ts';
-import {
-  type ClusterIdentity,
-  type KeyVariables,
-  type RegionConfig,
-  createConfigReader,
-  keyVariables,
-  projectIdSchema,
-} from './config.ts';
+import { type RegionConfig, createConfigReader } from './config.ts';
 import type { CsmsClient, CsmsRequest } from './csms.ts';
 import { MetadataService } from './credentials/metadata.ts';
+import { readGivenPlace, readIdentity, settingError } from './host-settings.ts';
 import { clusterIdentityOf } from './principals.ts';
 import { type CsmsStore, createCsmsStore } from './store.ts';
 import { hostTexts } from './texts.ts';
 import { type CceCredential, secretNamePattern } from './types.ts';
-
-type ConfigReader = ReturnType<typeof createConfigReader>;
-
-/** The variables of keys on a host. The last pair is that of an older tool of the same purpose. */
-const hostKeyVariables: readonly KeyVariables[] = [
-  ...keyVariables,
-  { accessKey: 'HUAWEI_ACCESS_KEY', secretKey: 'HUAWEI_SECRET_KEY' },
-];
 
 /** Enough for few calls, and few enough for one response. CSMS allows 1,000. */
 const pageSize = 200;
@@ -127,46 +110,6 @@ const listRef = { service: 'csms', name: '' };
 /** No grant can exist before `principal` has opened the store. */
 function notOpenError(): SecretError {
   return new SecretError('INTERNAL', 'huawei: the store is read before it is open');
-}
-
-function readIdentity({ auth }: StoreConfig, reader: ConfigReader): ClusterIdentity {
-  if (auth === undefined) return reader.identity(hostKeyVariables);
-  const { method, params, credentials } = auth;
-  if (method === 'agency') return { kind: 'agency' };
-  if (method !== 'access_key')
-    throw settingError(`auth.method ${sanitizeUserText(method)} is not known`, {
-      hint: 'write agency or access_key',
-    });
-  const accessKey = params.get('access_key');
-  const secretKey = credentials.get('secret_key');
-  if (accessKey !== undefined && secretKey !== undefined)
-    return { kind: 'keys', accessKey, secretKey: new Redacted(secretKey.reveal()) };
-  const keys = reader.keys(hostKeyVariables);
-  if (keys !== undefined && accessKey === undefined && secretKey === undefined) return keys;
-  throw settingError('auth.method is access_key, and the keys are missing', {
-    hint:
-      'give access_key and secret_key in auth.params, ' +
-      'or HUAWEI_ACCESS_KEY_ID and HUAWEI_SECRET_ACCESS_KEY in the environment',
-  });
-}
-
-function readGivenPlace({ region, projectId, endpoint }: StoreConfig) {
-  if (region !== undefined && !isRegion(region))
-    throw settingError(`region is not a region: ${sanitizeUserText(region)}`, {
-      hint: 'regions look like cn-north-4 or eu-west-101',
-    });
-  if (projectId !== undefined && !projectIdSchema.safeParse(projectId).success)
-    throw settingError(`project_id is not the id of a project: ${sanitizeUserText(projectId)}`);
-  return {
-    ...(projectId !== undefined && { projectId }),
-    ...(endpoint !== undefined && {
-      csms: parseEndpoint(endpoint, { setting: 'huawei: endpoint' }),
-    }),
-  };
-}
-
-function settingError(problem: string, details: { readonly hint?: string } = {}): SecretError {
-  return new SecretError('NOT_CONFIGURED', `huawei: ${problem}`, details);
 }
 
 function noRegionError({ message }: SecretError): SecretError {
