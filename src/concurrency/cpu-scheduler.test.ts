@@ -18,8 +18,11 @@ type RunOptions = {
   readonly waiter?: { readonly signal: AbortSignal };
 };
 
-/** A scheduler whose clock advances with the work, with stalls and with timers. */
-function createFixture({ burstMs = 20 } = {}) {
+/**
+ * A scheduler whose clock advances with the work, with stalls and with timers.
+ * @param options.burstMs undefined: the scheduler's own
+ */
+function createFixture({ burstMs }: { readonly burstMs?: number | undefined } = { burstMs: 20 }) {
   const clock = { worked: 0, stalled: 0 };
   const startedAt = Date.now();
   const now = (): number => clock.worked + clock.stalled + Date.now() - startedAt;
@@ -30,7 +33,7 @@ function createFixture({ burstMs = 20 } = {}) {
     now,
     cpu: () => clock.worked,
     sliceMs: 5,
-    burstMs,
+    ...(burstMs !== undefined && { burstMs }),
     refill: 0.01,
     activeMs: 1_000,
     nextTurn: (run) => void turns.push(run),
@@ -175,6 +178,31 @@ describe('work of several namespaces', () => {
     expect(log).toEqual(['a']);
   });
 
+  test('the burst lets 15 different large classes start beside a neighbour', async () => {
+    const { scheduler, run, turn, log } = createFixture({});
+    for (let pods = 0; pods < 15; pods += 1) void run('a', 1, { ms: 120, size: 'large' });
+    for (let turns = 0; turns < 15; turns += 1) {
+      scheduler.noteActive('b');
+      await turn();
+    }
+    expect(log).toHaveLength(15);
+  });
+
+  test('a large step delays the other work of its namespace 3 times as long as it took', async () => {
+    const { scheduler, run, turn, log } = createFixture();
+    void run('a', 2, { ms: 50, size: 'large', name: 'large' });
+    void run('a', 1, { name: 'small' });
+    scheduler.noteActive('b');
+    await turn();
+    log.length = 0;
+    expect(await turn()).toBe('');
+    await jest.advanceTimersByTimeAsync(149);
+    expect(log).toEqual([]);
+    await jest.advanceTimersByTimeAsync(1);
+    await turn();
+    expect(log).toEqual(['small']);
+  });
+
   test('a pause ends when no other namespace has been active for a second', async () => {
     const { scheduler, run, turn, log } = createFixture();
     void run('a', 3, { ms: 50, size: 'large' });
@@ -304,6 +332,24 @@ describe('sharing a turn', () => {
       await turn();
     }
     expect(counts).toEqual([3, 3, 3, 3, 0]);
+  });
+
+  test('has one slice together with steps that run at once', async () => {
+    const { scheduler, clock, run, log, turn } = createFixture();
+    await scheduler.shareTurn();
+    clock.worked += 3;
+    void run('a', 5);
+    expect(log.join('')).toBe('aa');
+    expect(await turn()).toBe('aaa');
+  });
+
+  test('comes in the next turn, however much work of others waits', async () => {
+    const { scheduler, run, turn } = createFixture();
+    for (let mounts = 0; mounts < 10; mounts += 1) void run('a', 20);
+    let isNext = false;
+    void scheduler.shareTurn().then(() => (isNext = true));
+    await turn();
+    expect(isNext).toBe(true);
   });
 });
 

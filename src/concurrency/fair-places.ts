@@ -89,7 +89,7 @@ export class FairPlaces {
     if (size < maxQueue && this.#queue.sizeOf(namespace) < maxQueue / 4) return;
     throw new SecretError(
       'RATE_BUDGET_EXHAUSTED',
-      `${size} calls wait for a connection to ${name} already`,
+      `too many calls wait for a connection to ${name}`,
       { hint: `${name} responds slowly: look for what it waits for, such as a database` },
     );
   }

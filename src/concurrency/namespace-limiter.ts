@@ -114,7 +114,7 @@ class Semaphore {
   async acquire(namespace: string, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     if (!this.isFull) return this.acquireUnchecked();
-    if (this.waiting >= this.#maxQueue) throw overloadedError(this.#activeCount, this.waiting);
+    if (this.waiting >= this.#maxQueue) throw overloadedError();
     this.#queue ??= new WaitQueue();
     await this.#queue.wait(namespace, signal, undefined);
   }
@@ -125,12 +125,8 @@ class Semaphore {
   }
 }
 
-function overloadedError(activeCount: number, waiting: number): SecretError {
-  return new SecretError(
-    'OVERLOADED',
-    `${activeCount} mounts are in progress and ${waiting} wait`,
-    {
-      hint: 'the kubelet tries again; if this continues, see in the metrics what the mounts wait for',
-    },
-  );
+function overloadedError(): SecretError {
+  return new SecretError('OVERLOADED', 'too many mounts wait', {
+    hint: 'the kubelet tries again; if this continues, see in the metrics what the mounts wait for',
+  });
 }

@@ -1,6 +1,6 @@
 import type { Redacted } from './redacted.ts';
 import type { SecretRef } from './plan.ts';
-import type { Principal, Provider } from './provider.ts';
+import type { Grant, Principal, Provider } from './provider.ts';
 
 /** The kinds of stores that a host reads, by the names that dso.yaml has for them. */
 export const storeTypes = ['huawei', 'aws', 'vault', 'openbao', 'alibabacloud', 'local'] as const;
@@ -50,10 +50,16 @@ export type HostStore<Credentials = unknown> = Pick<
   'fetch' | 'renew' | 'release' | 'close'
 > & {
   /**
+   * The scope of grants for this store. `pod`: a read can issue a credential, which serves one
+   * service alone. Default `principal`.
+   */
+  readonly grantScope?: Grant['scope'];
+  /**
    * The ref of a path, as it stands in `dso://PATH`. Pure: the region and the endpoint are those
    * of the configuration.
-   * @throws SecretError INVALID_CLASS for a path that the store cannot have; NOT_CONFIGURED if the
-   *   configuration lacks what the store needs, such as a region
+   * @throws SecretError INVALID_CLASS for a path that the store cannot have; NOT_GRANTED for one
+   *   that no application may read; NOT_CONFIGURED if the configuration lacks what the store needs,
+   *   such as a region
    */
   refFor(path: string): SecretRef;
   /**
@@ -66,11 +72,24 @@ export type HostStore<Credentials = unknown> = Pick<
    * @throws SecretError with the first cause that keeps the store from being read
    */
   check(signal: AbortSignal): Promise<void>;
+  /** The steps of `check`, in order. Absent: it has one. */
+  readonly checkSteps?: readonly CheckStep[];
   /**
    * The secrets of the store, without values. Absent: the store cannot list them.
    * @throws SecretError
    */
   list?(signal: AbortSignal): Promise<readonly ListedSecret[]>;
+};
+
+/** One step of a check. It needs those before it. */
+export type CheckStep = {
+  /** What it does: `log in by approle`. */
+  readonly name: string;
+  /**
+   * @returns what it found, in a few words, safe to show
+   * @throws SecretError
+   */
+  run(signal: AbortSignal): Promise<string>;
 };
 
 /** One secret of a list. */

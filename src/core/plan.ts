@@ -33,7 +33,11 @@ export type Selector =
   /** A JMESPath expression over the JSON document. */
   | { readonly kind: 'jmespath'; readonly expression: string }
   /** A literal key; if there is no such key, a JMESPath expression. */
-  | { readonly kind: 'key-or-jmespath'; readonly text: string };
+  | { readonly kind: 'key-or-jmespath'; readonly text: string }
+  /** The value of the only key, if the secret is a JSON object with one key; else `whole`. */
+  | { readonly kind: 'sole' }
+  /** A literal key, if the secret is a JSON object; else `whole`. */
+  | { readonly kind: 'key-or-whole'; readonly key: string };
 
 /** How a selected text is encoded in the store. The file holds it decoded. `utf-8`: unchanged. */
 export type Encoding = 'utf-8' | 'base64' | 'hex';

@@ -28,7 +28,8 @@ export function checkExpression(expression: string): string | undefined {
   try {
     return checkNode(compile(expression), false);
   } catch (error) {
-    const quoted = quotedForm(expression);
+    // `$.a` has its own remedy: rootHint.
+    const quoted = expression.startsWith('$') ? undefined : quotedForm(expression);
     if (quoted === undefined) return `is not JMESPath${reason(error)}`;
     return `is not JMESPath; a key with other characters than letters, digits and _ needs quotes: ${quoted}`;
   }
@@ -92,7 +93,7 @@ function isIdentifier(key: string): boolean {
 
 /** The library recurses, and accepts a quote that is not closed. */
 function checkBrackets(expression: string): string | undefined {
-  let depth = 0;
+  const brackets: string[] = [];
   let open: string | undefined;
   for (let index = 0; index < expression.length; index += 1) {
     const character = expression[index] ?? '';
@@ -100,11 +101,12 @@ function checkBrackets(expression: string): string | undefined {
       if (character === '\\') index += 1;
       else if (character === open) open = undefined;
     } else if ('"\'`'.includes(character)) open = character;
-    else if ('([{'.includes(character)) depth += 1;
-    else if (')]}'.includes(character)) depth -= 1;
-    if (depth > maxNesting) return `is nested more than ${maxNesting} deep`;
+    else if ('([{'.includes(character)) brackets.push(character);
+    else if (')]}'.includes(character)) brackets.pop();
+    if (brackets.length > maxNesting) return `is nested more than ${maxNesting} deep`;
   }
-  return open === undefined ? undefined : `is not JMESPath: a ${open} is not closed`;
+  const unclosed = open ?? brackets.at(-1);
+  return unclosed === undefined ? undefined : `is not JMESPath: a ${unclosed} is not closed`;
 }
 
 function checkNode(node: Node, isArgument: boolean): string | undefined {

@@ -128,3 +128,20 @@ export function toJsonText(value: JsonValue, { sorted = false, limit = Infinity 
   write(value);
   return text;
 }
+
+/** Whether a value is an object with keys. */
+export function isJsonObject(
+  value: JsonValue | undefined,
+): value is Readonly<Record<string, JsonValue>> {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    !Array.isArray(value) &&
+    !(value instanceof ExactNumber)
+  );
+}
+
+/** The value of an object's own key; undefined if there is none. */
+export function ownProperty(value: JsonValue | undefined, key: string): JsonValue | undefined {
+  return isJsonObject(value) && Object.hasOwn(value, key) ? value[key] : undefined;
+}

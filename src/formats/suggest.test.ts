@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { nearestName } from './suggest.ts';
+import { nearestName, suggestName } from './suggest.ts';
 
 const known = ['objectName', 'objectAlias', 'objectType', 'objectVersion', 'jmesPath', 'path'];
 
@@ -29,4 +29,15 @@ test.each([
   ['objectPath', ['objectName'], 'objectName'],
 ])('for the former name %s of %j suggests %s', (name, known, expected) => {
   expect(nearestName(name, known)).toBe(expected);
+});
+
+test.each([
+  ['vaultAddr', ['vaultAddress', 'vaultNamespace'], 'vaultAddress'],
+  ['awsRegion', ['region', 'objects'], 'region'],
+  ['skipTLSVerify', ['vaultSkipTLSVerify', 'vaultAddress'], 'vaultSkipTLSVerify'],
+  ['version', ['objectVersion', 'objectName'], 'objectVersion'],
+  ['vaultAuth', ['vaultAuthMethod', 'vaultAuthMountPath'], undefined],
+  ['aws-kms', ['aws', 'local'], undefined],
+])('for %s, of %j, suggests %s', (name, known, expected) => {
+  expect(suggestName(name, known)).toBe(expected);
 });

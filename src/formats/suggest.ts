@@ -6,7 +6,12 @@ const formerNames: Readonly<Record<string, string>> = {
   objectpath: 'secretPath',
   vaultrole: 'roleName',
   vaultrolename: 'roleName',
+  versionstage: 'objectVersionLabel',
+  versionid: 'objectVersion',
 };
+
+/** Shorter names are part of too many others. */
+const minPartLength = 4;
 
 /**
  * The known name that is nearest to `name`. It differs only in letter case, or by at most a third
@@ -31,6 +36,31 @@ export function nearestName(
     if (edits < fewestEdits) [nearest, fewestEdits] = [candidate, edits];
   }
   return nearest;
+}
+
+/**
+ * The known name that a user most likely means by `name`: the nearest one, or else the only one
+ * that is longer or shorter at one end (`vaultAddr` for `vaultAddress`, `awsRegion` for `region`).
+ */
+export function suggestName(name: string, known: readonly string[]): string | undefined {
+  return nearestName(name, known) ?? onlyExtension(name.toLowerCase(), known);
+}
+
+/** The remedy for a name that is not among the known ones. */
+export function unknownNameHint(name: string, known: readonly string[]): string {
+  const suggestion = suggestName(name, known);
+  return suggestion === undefined
+    ? 'check the spelling, or remove it'
+    : `did you mean ${suggestion}?`;
+}
+
+function onlyExtension(typed: string, candidates: readonly string[]): string | undefined {
+  const found = candidates.filter((candidate) => {
+    const known = candidate.toLowerCase();
+    const [part, whole] = known.length < typed.length ? [known, typed] : [typed, known];
+    return part.length >= minPartLength && (whole.startsWith(part) || whole.endsWith(part));
+  });
+  return found.length === 1 ? found[0] : undefined;
 }
 
 /** Optimal string alignment distance, computed row by row. */

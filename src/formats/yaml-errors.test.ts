@@ -25,6 +25,11 @@ describe('a syntax error is explained where its cause is', () => {
       '3:1 the indentation differs from that of the lines before; begin items of one list, and keys of one map, in the same column',
     ],
     [
+      '- a: 1\n b: 2',
+      '2:1 the indentation differs from that of the lines before; begin items of one list, and keys of one map, in the same column',
+    ],
+    ['- {a: 1\n  b: 2}', '1:7 a comma between brackets is missing; separate the entries with ", "'],
+    [
       'a: @x',
       '1:4 a value begins with a character that YAML reserves, such as @, % or `; put the value in quotes',
     ],

@@ -12,17 +12,25 @@ export type YamlExplanation = {
 /** A file can have many errors. So the search for the cause of each is short. */
 const maxSearch = 100_000;
 
+type Explanation = readonly [message: string, hint: string];
+
+const badIndentation: Explanation = [
+  'the indentation differs from that of the lines before',
+  'begin items of one list, and keys of one map, in the same column',
+];
+const missingComma: Explanation = [
+  'a comma between brackets is missing',
+  'separate the entries with ", "',
+];
+
 /** Explanations by the library's codes. */
-const explanations: Readonly<Partial<Record<string, readonly [message: string, hint: string]>>> = {
+const explanations: Readonly<Partial<Record<string, Explanation>>> = {
   BAD_ALIAS: ['an anchor or alias has no name', 'put a value that begins with & or * in quotes'],
   BAD_DQ_ESCAPE: [
     'a backslash in double quotes begins nothing that YAML knows',
     'use single quotes, or write \\\\',
   ],
-  BAD_INDENT: [
-    'the indentation differs from that of the lines before',
-    'begin items of one list, and keys of one map, in the same column',
-  ],
+  BAD_INDENT: badIndentation,
   BAD_SCALAR_START: [
     'a value begins with a character that YAML reserves, such as @, % or `',
     'put the value in quotes',
@@ -31,8 +39,8 @@ const explanations: Readonly<Partial<Record<string, readonly [message: string, h
     'a second key begins inside a value',
     'put a value that has ": " in quotes, or check the indentation',
   ],
-  BLOCK_IN_FLOW: ['a comma between brackets is missing', 'separate the entries with ", "'],
-  MISSING_CHAR: ['a comma between brackets is missing', 'separate the entries with ", "'],
+  BLOCK_IN_FLOW: missingComma,
+  MISSING_CHAR: missingComma,
   MULTILINE_IMPLICIT_KEY: ['a line has no ": " after its key', 'write key: value'],
   UNEXPECTED_TOKEN: ['a text does not belong here', 'check indentation, brackets and quotes'],
 };
@@ -63,11 +71,21 @@ export function explainYamlError(
     const hint = `write ${bracket === '[' ? ']' : '}'} at the end, and indent all lines before it`;
     return { offset: opening, message: `${bracket} is not closed`, hint };
   }
-  const [explanation, hint] = explanations[code] ?? [
-    'the text breaks a rule of YAML',
-    'check indentation, brackets and quotes',
-  ];
+  const [explanation, hint] = explanationOf(code, message, source, offset);
   return { offset, message: explanation, hint };
+}
+
+function explanationOf(code: string, message: string, source: string, offset: number): Explanation {
+  if (message.startsWith('Sequence item without - indicator')) return badIndentation;
+  // A line break between two entries takes the first for a key.
+  const isKey = code === 'MULTILINE_IMPLICIT_KEY';
+  if (isKey && unclosedBracket(source, offset) !== undefined) return missingComma;
+  return (
+    explanations[code] ?? [
+      'the text breaks a rule of YAML',
+      'check indentation, brackets and quotes',
+    ]
+  );
 }
 
 function isIndentedByTab(source: string, offset: number): boolean {

@@ -396,6 +396,7 @@ describe('problems are reported with their position', () => {
         line: 2,
         column: 3,
         message: 'item 1 has an unknown key: backupArn',
+        hint: 'check the spelling, or remove it',
       },
     ]);
   });

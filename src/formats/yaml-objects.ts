@@ -1,7 +1,7 @@
 import type { Problem } from '../core/plan.ts';
 import { sanitizeUserText } from '../core/safe-text.ts';
 import { parseJsonText, toJsonText } from './json.ts';
-import { nearestName } from './suggest.ts';
+import { unknownNameHint } from './suggest.ts';
 import {
   type Position,
   type YamlEntries,
@@ -10,6 +10,7 @@ import {
   type YamlNode,
   type YamlProblem,
   duplicateKeyMessage,
+  splitHint,
   nodeAt,
 } from './yaml-tree.ts';
 import { readYaml11 } from './yaml-1-1.ts';
@@ -150,6 +151,7 @@ function readMaps({ items, at }: YamlItems, prefix: string, reader: Reader): rea
     reader.error(
       at,
       `${prefix || 'the list '}has ${items.length} items; at most ${reader.maxItems} are allowed`,
+      splitHint,
     );
   return items.slice(0, reader.maxItems).flatMap((item, position) => {
     const where = `${prefix}item ${position + 1}`;
@@ -246,7 +248,7 @@ export class YamlMap {
 
   /**
    * Reports each key that is not in `known`: as an error if `errorOf` returns words to append,
-   * otherwise as a warning with the nearest known key.
+   * otherwise as a warning with the known key that the user most likely means.
    */
   reportUnknown(
     known: readonly string[],
@@ -255,18 +257,13 @@ export class YamlMap {
     ) => { readonly problem: string; readonly hint: string } | undefined = () => undefined,
   ): void {
     const folded = new Set(known.map(this.#reader.fold));
+    const missing = known.filter((key) => !this.has(key));
     for (const [key, entry] of this.#entries) {
       if (folded.has(key)) continue;
       const message = `${this.where} has an unknown key: ${sanitizeUserText(entry.key)}`;
       const error = errorOf(entry.key);
-      const nearest = nearestName(entry.key, known);
       if (error !== undefined) this.#reader.error(entry.at, message + error.problem, error.hint);
-      else
-        this.#reader.warning(
-          entry.at,
-          message,
-          nearest === undefined ? undefined : `did you mean ${nearest}?`,
-        );
+      else this.#reader.warning(entry.at, message, unknownNameHint(entry.key, missing));
     }
   }
 
@@ -303,7 +300,7 @@ function foldKeys(map: YamlEntries, { fold, error }: Reader): ReadonlyMap<string
     const first = entries.get(key);
     if (first === undefined) entries.set(key, entry);
     else if (!entry.merged)
-      error(entry.at, duplicateKeyMessage(entry.key), undefined, first.at.line);
+      error(entry.at, duplicateKeyMessage(entry.key), 'remove one of them', first.at.line);
   }
   return entries;
 }

@@ -89,6 +89,9 @@ export type ConvertOptions = {
   readonly isSingle: boolean;
 };
 
+/** The remedy for a class that exceeds a limit. */
+export const splitHint = 'split the class';
+
 /** Characters and nodes that all aliases together may expand to. */
 const maxExpandedSize = 1_048_576;
 
@@ -218,19 +221,20 @@ export class YamlConverter {
     const target = this.#anchors.get(name);
     if (target === undefined) {
       const cause = this.#anchors.has(name) ? 'refers to itself' : 'has no anchor before it';
-      return this.#reject(at, `the alias ${sanitizeUserText(name)} ${cause}`);
+      const hint = 'put a text that begins with * in quotes';
+      return this.#reject(at, `the alias ${sanitizeUserText(name)} ${cause}`, hint);
     }
     this.#expandedSize += target.size;
     if (this.#expandedSize > maxExpandedSize)
-      return this.#reject(at, 'the aliases expand to more than 1 MiB');
+      return this.#reject(at, 'the aliases expand to more than 1 MiB', splitHint);
     if (depth - 1 + target.height > maxDepth)
       return this.#reject(at, `nested more than ${maxDepth} deep`);
     return target;
   }
 
   /** Reports that an alias cannot be resolved: once per document. */
-  #reject(at: Position, message: string): YamlText {
-    if (!this.#isRejected()) this.#problems.push(limitProblem(at, message));
+  #reject(at: Position, message: string, hint?: string): YamlText {
+    if (!this.#isRejected()) this.#problems.push(limitProblem(at, message, hint));
     return emptyText(at);
   }
 

@@ -5,6 +5,7 @@ import {
   YamlConverter,
   type YamlDocument,
   limitProblem,
+  splitHint,
 } from './yaml-tree.ts';
 import { isYamlNull } from './yaml-values.ts';
 
@@ -97,9 +98,7 @@ function exceededLimit(
 ): readonly [message: string, hint?: string] | undefined {
   if (stack.length > maxDepth && stack.filter(isCollection).length > maxDepth)
     return [`nested more than ${maxDepth} deep`];
-  return count > maxTokens
-    ? [`more than ${maxTokens} pieces of YAML`, 'split the class']
-    : undefined;
+  return count > maxTokens ? [`more than ${maxTokens} pieces of YAML`, splitHint] : undefined;
 }
 
 function isCollection({ type }: CST.Token): boolean {

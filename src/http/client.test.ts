@@ -401,7 +401,7 @@ describe('over TLS', () => {
       'HOST shows a certificate for another name (ERR_TLS_CERT_ALTNAME_INVALID)',
     );
     expect(await messageFor(ca.issue(), other.cert)).toMatch(
-      /^HOST shows a certificate of an unknown authority \(UNABLE_[A-Z_]+\); .*--ca-file$/,
+      /^HOST shows a certificate of an unknown authority \(UNABLE_[A-Z_]+\); .*--ca-file, or ca_file in dso\.yaml$/,
     );
   });
 

@@ -14,7 +14,7 @@ type FailureDescription = {
 const unknownAuthority: FailureDescription = {
   unsent: true,
   text: 'shows a certificate of an unknown authority',
-  hint: 'if it is your own, give its CA certificate with --ca-file',
+  hint: 'if it is your own, give its CA certificate with --ca-file, or ca_file in dso.yaml',
 };
 const brokenConnection: FailureDescription = { text: 'broke the connection' };
 const unreachable: FailureDescription = {

@@ -92,6 +92,142 @@ describe('a literal key', () => {
   });
 });
 
+describe('the selector sole', () => {
+  const sole = (document: string | Uint8Array): string => extractText(document, { kind: 'sole' });
+
+  test.each([
+    ['{"password": "x"}', 'x'],
+    ['{"port": 5432}', '5432'],
+    ['{"n": 1.50}', '1.50'],
+    ['{"db": { "a" : 1, "b" : 2 }}', '{"a":1,"b":2}'],
+    ['{"list": [1, null]}', '[1,null]'],
+    ['{"empty": ""}', ''],
+    ['{"__proto__": "x"}', 'x'],
+    ['{"constructor": "x"}', 'x'],
+    ['{"": "x"}', 'x'],
+    ['  {"a": "x"}\n', 'x'],
+  ])('takes the value of the only key: %s', (document, text) => expect(sole(document)).toBe(text));
+
+  test.each([
+    'plain text',
+    '',
+    '{}',
+    '{ "a" : 1, "b" : 2 }',
+    '["x"]',
+    '"x"',
+    '12',
+    'null',
+    '{"a": canary',
+    '{"a": 1} {"b": 2}',
+    '['.repeat(100_000),
+  ])('takes the whole text where that is not one key: %#', (document) =>
+    expect(sole(document)).toBe(document),
+  );
+
+  test('returns the cached buffer where it takes the whole, also if that is not UTF-8', () => {
+    const bytes = Buffer.from([0x7b, 255, 0, 0x7d]);
+    expect(openSecret(ref, { bytes })({ kind: 'sole' })).toBe(bytes);
+  });
+
+  test('fails where the only value is null, and does not show the key', () => {
+    const error = thrownError(() => sole('{"canary": null}'));
+    expect(error).toMatchObject({
+      code: 'KEY_NOT_FOUND',
+      message: 'the only key of csms secret "db" is null',
+      hint: 'store a value under it, or read another key',
+    });
+  });
+
+  test('gives the bytes, or what its only key gives', () => {
+    const name = fc.constantFrom('a', 'b', '__proto__', 'toString', '0');
+    const secret = fc.oneof(
+      fc.string(),
+      fc.json(),
+      fc.array(fc.tuple(name, fc.jsonValue()), { maxLength: 3 }).map((pairs) => {
+        const members = pairs.map(
+          ([key, item]) => `${JSON.stringify(key)}:${JSON.stringify(item)}`,
+        );
+        return `{${members.join(',')}}`;
+      }),
+    );
+    const outcome = (read: () => string): string => {
+      try {
+        return read();
+      } catch (thrown) {
+        return (thrown as SecretError).code;
+      }
+    };
+    const keysOf = (text: string): readonly string[] => {
+      try {
+        const value: unknown = JSON.parse(text);
+        const isObject = typeof value === 'object' && value !== null && !Array.isArray(value);
+        return isObject ? Object.keys(value) : [];
+      } catch {
+        return [];
+      }
+    };
+    fc.assert(
+      fc.property(secret, (text) => {
+        const [key, ...others] = keysOf(text);
+        const expected =
+          key === undefined || others.length > 0
+            ? text.toWellFormed()
+            : outcome(() => extractKey(text, key));
+        expect(outcome(() => sole(text))).toBe(expected);
+      }),
+    );
+  });
+});
+
+describe('the selector key-or-whole', () => {
+  const keyOrWhole = (document: string | Uint8Array, key = 'password'): string =>
+    extractText(document, { kind: 'key-or-whole', key });
+
+  test.each([
+    ['{"password": "x", "user": "y"}', 'x'],
+    ['{"password": 1.50}', '1.50'],
+    ['{"password": {"a": 1}}', '{"a":1}'],
+  ])('takes the key of an object: %s', (document, text) => expect(keyOrWhole(document)).toBe(text));
+
+  test('takes the key literally', () => {
+    expect(keyOrWhole('{"a.b": "literal", "a": {"b": "path"}}', 'a.b')).toBe('literal');
+    expect(keyOrWhole('{"__proto__": "x"}', '__proto__')).toBe('x');
+  });
+
+  test.each(['plain text', '', '["password"]', '"password"', '12', 'null', '{"password": x'])(
+    'takes the whole text where the secret is not an object: %j',
+    (document) => expect(keyOrWhole(document)).toBe(document),
+  );
+
+  test('returns the cached buffer where it takes the whole', () => {
+    const bytes = Buffer.from([255, 0]);
+    expect(openSecret(ref, { bytes })({ kind: 'key-or-whole', key: 'a' })).toBe(bytes);
+  });
+
+  test.each([
+    ['{"user": "canary"}', 'csms secret "db" has no key "password"'],
+    ['{}', 'csms secret "db" has no key "password"'],
+    ['{"password": null}', 'the key "password" of csms secret "db" is null'],
+  ])('never takes the whole object in place of a key: %s', (document, message) =>
+    expect(thrownError(() => keyOrWhole(document))).toMatchObject({
+      code: 'KEY_NOT_FOUND',
+      message,
+    }),
+  );
+
+  test('gives for an object what the key gives', () => {
+    fc.assert(
+      fc.property(fc.dictionary(fc.string(), fc.string()), fc.string(), (object, text) => {
+        const document = JSON.stringify(object);
+        for (const key of [...Object.keys(object), text])
+          if (Object.hasOwn(object, key))
+            expect(keyOrWhole(document, key)).toBe(extractKey(document, key));
+          else expect(thrownError(() => keyOrWhole(document, key)).code).toBe('KEY_NOT_FOUND');
+      }),
+    );
+  });
+});
+
 describe('a value', () => {
   test.each([
     ['"text"', 'text'],
@@ -218,7 +354,7 @@ describe('JMESPath', () => {
   test('evaluates no expression when the time of its volume is used up', () => {
     const extract = openSecret(ref, { bytes: Buffer.from('{"a":[1]}') }, { remainingMs: 0 });
     expect(thrownError(() => extract({ kind: 'jmespath', expression: 'a[0]' })).message).toBe(
-      'the JMESPath expressions of the class take longer than 200 ms together',
+      'the JMESPath expressions of the volume take longer than 200 ms together',
     );
     expect(Buffer.from(extract({ kind: 'jmespath', expression: 'a' })).toString()).toBe('[1]');
   });
@@ -286,7 +422,13 @@ test('keys are looked up in the document where a value has one', () => {
     bytes: Buffer.from('{"data":{"data":{"a":"envelope"}}}'),
     document: '{"a":"inner"}',
   };
-  expect(Buffer.from(openSecret(ref, value)({ kind: 'key', key: 'a' })).toString()).toBe('inner');
+  const extract = openSecret(ref, value);
+  for (const selector of [
+    { kind: 'key', key: 'a' },
+    { kind: 'sole' },
+    { kind: 'key-or-whole', key: 'a' },
+  ] as const)
+    expect(Buffer.from(extract(selector)).toString()).toBe('inner');
 });
 
 test('messages name the secret with its region', () => {
@@ -312,6 +454,30 @@ describe('the remedy for what is not found', () => {
     const hint = hintOf('{"db": "{\\"password\\": \\"canary\\"}"}', path('db.password'));
     expect(hint).toContain('the key "db" is text that holds JSON');
     expect(hint).not.toContain('canary');
+  });
+
+  test.each([
+    ['data.password', 'write password'],
+    ['"password"', 'write password'],
+    ["'password'", 'write password'],
+    ['db.host', 'a key is no path, and does not look inside another: read "db" alone'],
+    ['data.other', 'check the spelling, letter case counts'],
+    ['db', 'store a value under it, or read another key', '{"db": null}'],
+  ])(
+    'for the literal key %s',
+    (key, hint, document = '{"password": "canary", "db": {"host": "canary"}}') => {
+      expect(hintOf(document, { kind: 'key', key })).toBe(hint);
+    },
+  );
+
+  test('says that what an expression finds is null', () => {
+    for (const [document, expression] of [
+      ['{"db": null}', 'db'],
+      ['{"db": {"host": null}}', 'db.host'],
+    ] as const)
+      expect(hintOf(document, path(expression))).toBe(
+        'it is null: store a value under it, or read another key',
+      );
   });
 
   test.each<Selector>([

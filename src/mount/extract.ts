@@ -1,11 +1,24 @@
 import jmespath from 'jmespath';
-import { Script, createContext } from 'node:vm';
-import { SecretError, errorCodeOf } from '../core/errors.ts';
+import { SecretError } from '../core/errors.ts';
 import type { SecretRef, Selector } from '../core/plan.ts';
 import type { SecretValue } from '../core/provider.ts';
 import { sanitizeUserText } from '../core/safe-text.ts';
-import { checkExpression, plainKeys, rootHint } from '../formats/jmespath.ts';
-import { ExactNumber, type JsonValue, parseJsonText, toJsonText } from '../formats/json.ts';
+import { checkExpression, plainKeys } from '../formats/jmespath.ts';
+import {
+  type JsonValue,
+  isJsonObject,
+  ownProperty,
+  parseJsonText,
+  toJsonText,
+} from '../formats/json.ts';
+import {
+  type ExpressionTime,
+  createExpressionTime,
+  createTimeLimit,
+  isTimeout,
+  volumeMs,
+} from './expression-time.ts';
+import { hintForExpression, hintForKey, nullHint } from './not-found-hints.ts';
 
 /**
  * Extracts a file's content from a secret. A string gives its text. A number, a boolean, an object
@@ -24,41 +37,6 @@ export type Extractor = (selector: Selector) => Uint8Array;
  */
 export type OpenSecret = (ref: SecretRef, value: SecretValue, time?: ExpressionTime) => Extractor;
 
-/** CPU time in milliseconds. No expression starts when it is 0 or less. */
-export type ExpressionTime = { remainingMs: number };
-
-/**
- * The time of one volume. An expression blocks all other mounts while it runs, and a class can have
- * thousands of expressions.
- */
-export function createExpressionTime(): ExpressionTime {
-  return { remainingMs: volumeMs };
-}
-
-const volumeMs = 200;
-
-const checkSpelling = 'check the spelling, letter case counts';
-
-/** The remedy where an expression of keys and dots finds nothing. It names only keys of its own. */
-function hintFor(expression: string, keys: readonly string[], document: JsonValue): string {
-  if (ownProperty(document, expression) !== undefined)
-    return `the secret has a key of that name: write it in quotes, path: '${JSON.stringify(expression)}'`;
-  let found: JsonValue | undefined = document;
-  for (const key of keys) {
-    found = ownProperty(found, key);
-    if (typeof found === 'string' && isJsonObject(found))
-      return `the key ${quote(key)} is text that holds JSON, which has no keys here: store an object in its place, or read ${quote(key)} alone`;
-  }
-  return checkSpelling;
-}
-
-function isJsonObject(text: string): boolean {
-  try {
-    return text.trimStart().startsWith('{') && isObject(parseJsonText(text));
-  } catch {
-    return false;
-  }
-}
 /** In characters. A longer result fits into no response. */
 const maxResultLength = 4_194_304;
 
@@ -68,8 +46,13 @@ export function createOpenSecret({ limitMs = 50 } = {}): OpenSecret {
 
   return (ref, value, time = createExpressionTime()) => {
     const secret = nameSecret(ref);
-    let parsed: { readonly json: JsonValue } | undefined;
-    const document = (): JsonValue => (parsed ??= { json: parseDocument(value, secret) }).json;
+    let parsed: { readonly json: JsonValue | undefined } | undefined;
+    const documentIfJson = (): JsonValue | undefined =>
+      (parsed ??= { json: parseDocument(value) }).json;
+    const document = (): JsonValue => {
+      const json = documentIfJson();
+      return json === undefined ? throwNotJson(secret, value) : json;
+    };
 
     return (selector) => {
       switch (selector.kind) {
@@ -78,7 +61,10 @@ export function createOpenSecret({ limitMs = 50 } = {}): OpenSecret {
         case 'key':
           return (
             extractKey(document(), selector.key) ??
-            throwNotFound(`${secret} has no key ${quote(selector.key)}`, rootHint(selector.key))
+            throwNotFound(
+              `${secret} has no key ${quote(selector.key)}`,
+              hintForKey(selector.key, document()),
+            )
           );
         case 'jmespath':
           return extractExpression(selector.expression, document());
@@ -86,22 +72,45 @@ export function createOpenSecret({ limitMs = 50 } = {}): OpenSecret {
           const { text } = selector;
           const isExpression = (): boolean => checkExpression(text) === undefined;
           // A list has no keys, but an expression can look into it.
-          if (isObject(document()) || plainKeys(text) !== undefined || !isExpression()) {
+          if (isJsonObject(document()) || plainKeys(text) !== undefined || !isExpression()) {
             const literal = extractKey(document(), text);
             if (literal !== undefined) return literal;
           }
           if (!isExpression())
-            return throwNotFound(`${secret} has no key ${quote(text)}`, rootHint(text));
+            return throwNotFound(
+              `${secret} has no key ${quote(text)}`,
+              hintForKey(text, document()),
+            );
           return extractExpression(text, document());
+        }
+        case 'sole': {
+          const json = documentIfJson();
+          return (isJsonObject(json) ? extractSole(json) : undefined) ?? value.bytes;
+        }
+        case 'key-or-whole': {
+          const { key } = selector;
+          const json = documentIfJson();
+          if (!isJsonObject(json)) return value.bytes;
+          return (
+            extractKey(json, key) ??
+            throwNotFound(`${secret} has no key ${quote(key)}`, hintForKey(key, json))
+          );
         }
       }
     };
 
+    function extractSole(json: Readonly<Record<string, JsonValue>>): Buffer | undefined {
+      const [item, ...others] = Object.values(json);
+      if (item === undefined || others.length > 0) return undefined;
+      return toBytes(item) ?? throwNotFound(`the only key of ${secret} is null`, nullHint);
+    }
+
     function extractKey(json: JsonValue, key: string): Buffer | undefined {
-      if (!isObject(json))
+      if (!isJsonObject(json))
         throw new SecretError('KEY_NOT_FOUND', `${secret} is JSON, but not an object with keys`);
       const item = ownProperty(json, key);
-      if (item === null) return throwNotFound(`the key ${quote(key)} of ${secret} is null`);
+      if (item === null)
+        return throwNotFound(`the key ${quote(key)} of ${secret} is null`, nullHint);
       return item === undefined ? undefined : toBytes(item);
     }
 
@@ -115,7 +124,7 @@ export function createOpenSecret({ limitMs = 50 } = {}): OpenSecret {
         toBytes(found) ??
         throwNotFound(
           `the JMESPath ${quote(expression)} finds nothing in ${secret}`,
-          hintFor(expression, keys ?? [], json),
+          hintForExpression(expression, keys ?? [], json),
         )
       );
     }
@@ -156,40 +165,32 @@ function quote(text: string): string {
   return `"${sanitizeUserText(text)}"`;
 }
 
-function throwNotFound(message: string, hint = checkSpelling): never {
+function throwNotFound(message: string, hint: string): never {
   throw new SecretError('KEY_NOT_FOUND', message, { hint });
 }
 
 function expressionsTooSlow(): SecretError {
   return new SecretError(
     'INVALID_CLASS',
-    `the JMESPath expressions of the class take longer than ${volumeMs} ms together`,
-    { hint: 'write simpler ones, or split the class' },
+    `the JMESPath expressions of the volume take longer than ${volumeMs} ms together`,
+    { hint: 'write simpler ones, or split the volume' },
   );
 }
 
-function parseDocument({ document, bytes, keysHint }: SecretValue, secret: string): JsonValue {
+/** @returns undefined where the secret is not JSON */
+function parseDocument({ document, bytes }: SecretValue): JsonValue | undefined {
   try {
     return parseJsonText(document ?? new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch {
     // The parser's message quotes the secret.
-    throw new SecretError('NOT_JSON', `${secret} is not JSON, so no key can be read from it`, {
-      hint: keysHint ?? 'store a JSON object, or mount the secret whole',
-    });
+    return undefined;
   }
 }
 
-function isObject(value: JsonValue | undefined): value is Readonly<Record<string, JsonValue>> {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    !Array.isArray(value) &&
-    !(value instanceof ExactNumber)
-  );
-}
-
-function ownProperty(value: JsonValue | undefined, key: string): JsonValue | undefined {
-  return isObject(value) && Object.hasOwn(value, key) ? value[key] : undefined;
+function throwNotJson(secret: string, { keysHint }: SecretValue): never {
+  throw new SecretError('NOT_JSON', `${secret} is not JSON, so no key can be read from it`, {
+    hint: keysHint ?? 'store a JSON object, or read the secret whole',
+  });
 }
 
 /**
@@ -201,49 +202,6 @@ function textOf(value: unknown): string | undefined {
   const isNothing = value === null || value === undefined || typeof value === 'function';
   if (isNothing || (typeof value === 'number' && !Number.isFinite(value))) return undefined;
   return toJsonText(value as JsonValue, { limit: maxResultLength });
-}
-
-/**
- * Runs a function and aborts it after `limitMs`. `node:vm` limits wall time, and a throttled
- * container can stand still for longer than the limit. So a function that was aborted without
- * having used the CPU runs again. The CPU time used is subtracted from `time`. The VM context is
- * created on first use.
- */
-function createTimeLimit(limitMs: number): <T>(time: ExpressionTime, work: () => T) => T {
-  const script = new Script('work()');
-  let context: { work?: (() => unknown) | undefined } | undefined;
-
-  const run = (vmContext: object, maxAttempts: number): unknown => {
-    const before = process.cpuUsage();
-    try {
-      return script.runInContext(vmContext, { timeout: limitMs });
-    } catch (thrown) {
-      const wasThrottled = isTimeout(thrown) && cpuMsSince(before) < limitMs / 2;
-      if (wasThrottled && maxAttempts > 1) return run(vmContext, maxAttempts - 1);
-      throw thrown;
-    }
-  };
-
-  return (time, work) => {
-    context ??= createContext({});
-    context.work = work;
-    const before = process.cpuUsage();
-    try {
-      return run(context, 4) as ReturnType<typeof work>;
-    } finally {
-      context.work = undefined;
-      time.remainingMs -= cpuMsSince(before);
-    }
-  };
-}
-
-function cpuMsSince(before: NodeJS.CpuUsage): number {
-  const { user, system } = process.cpuUsage(before);
-  return (user + system) / 1_000;
-}
-
-function isTimeout(thrown: unknown): boolean {
-  return errorCodeOf(thrown) === 'ERR_SCRIPT_EXECUTION_TIMEOUT';
 }
 
 /** Shows only the library's messages about types and arguments, because they quote no value. */

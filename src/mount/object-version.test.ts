@@ -32,6 +32,8 @@ describe('a file’s version', () => {
     ['an extracted key', { kind: 'key', key: 'a' }, {}, {}],
     ['an expression', { kind: 'jmespath', expression: 'a' }, {}, {}],
     ['either', { kind: 'key-or-jmespath', text: 'a' }, {}, {}],
+    ['the sole value', { kind: 'sole' }, {}, {}],
+    ['a key or the whole', { kind: 'key-or-whole', key: 'a' }, {}, {}],
     ['a whole secret decoded', whole, { encoding: 'base64' }, {}],
     ['a whole secret with a mode', whole, { mode: 0o600 }, {}],
     ['a number that can start again', whole, {}, { modified: '2026-11-01' }],
@@ -51,10 +53,12 @@ describe('a file’s version', () => {
     const texts = ['a', 'b', '', '["a"]', 'utf-8'];
     const selectors: Selector[] = [
       whole,
+      { kind: 'sole' },
       ...texts.flatMap((text): Selector[] => [
         { kind: 'key', key: text },
         { kind: 'jmespath', expression: text },
         { kind: 'key-or-jmespath', text },
+        { kind: 'key-or-whole', key: text },
       ]),
     ];
     const encodings = ['utf-8', 'base64', 'hex'] as const;
@@ -97,6 +101,16 @@ describe('a file’s version', () => {
       version({ kind: 'key', key: 'a' }, { version: '3' }),
     );
   });
+
+  test.each<Selector>([{ kind: 'sole' }, { kind: 'key-or-whole', key: 'a' }])(
+    'of an envelope covers the bytes for %j, which may take the whole',
+    (selector) => {
+      const envelope = { version: '3', envelope: true };
+      const other = version(selector, envelope, {}, Buffer.from('other'));
+      expect(version(selector, envelope)).not.toBe(other);
+      expect(other).toMatch(/^[0-9a-f]{32}\+[0-9a-f]{8}$/);
+    },
+  );
 
   test('without a store’s version changes exactly with the bytes', () => {
     fc.assert(

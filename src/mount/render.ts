@@ -4,13 +4,8 @@ import { type FailureKind, SecretError, toSecretError } from '../core/errors.ts'
 import type { Encoding, FileRequest, FileSource, Plan, SecretRef, Selector } from '../core/plan.ts';
 import type { Outcome, SecretValue } from '../core/provider.ts';
 import { toOwnBuffer } from '../formats/own-buffer.ts';
-import {
-  type Extractor,
-  type OpenSecret,
-  createExpressionTime,
-  createOpenSecret,
-  nameSecret,
-} from './extract.ts';
+import { type Extractor, type OpenSecret, createOpenSecret, nameSecret } from './extract.ts';
+import { createExpressionTime } from './expression-time.ts';
 import { noFilesError } from './plan-cache.ts';
 import type { Volume } from './types.ts';
 
@@ -89,7 +84,7 @@ export function objectVersion(
 ): string {
   const isWhole = selector.kind === 'whole';
   const base =
-    version === undefined || (envelope && isWhole)
+    version === undefined || (envelope && mayBeWhole(selector))
       ? createHmac('sha256', versionKey).update(contents).digest('hex').slice(0, 32)
       : version;
   if (isWhole && encoding === 'utf-8' && mode === undefined && modified === undefined) return base;
@@ -102,11 +97,18 @@ export function objectVersion(
   return `${base}+${createHash('sha256').update(selection).digest('hex').slice(0, 8)}`;
 }
 
+/** Whether the contents can be the whole secret. */
+function mayBeWhole({ kind }: Selector): boolean {
+  return kind === 'whole' || kind === 'sole' || kind === 'key-or-whole';
+}
+
 function describe(selector: Selector): readonly [kind: string, text: string] {
   switch (selector.kind) {
     case 'whole':
+    case 'sole':
       return [selector.kind, ''];
     case 'key':
+    case 'key-or-whole':
       return [selector.kind, selector.key];
     case 'jmespath':
       return [selector.kind, selector.expression];

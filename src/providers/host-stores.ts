@@ -1,5 +1,6 @@
 import { SecretError } from '../core/errors.ts';
 import type { HostStore, StoreConfig, StoreType } from '../core/host-store.ts';
+import { withSecretKey } from './shared/credentials/secret-key-file.ts';
 import type { ProviderDeps } from './shared/deps.ts';
 
 /** What a host store gets from the process. */
@@ -32,10 +33,24 @@ export const hostStores: Readonly<Record<StoreType, OpenHostStore>> = {
     const { createLocalHostStore } = await import('./local/host.ts');
     return createLocalHostStore({ ...context, storeFile, keyFile });
   },
-  openbao: notYet,
-  vault: notYet,
+  openbao: openVault('openbao'),
+  vault: openVault('vault'),
 };
+
+function openVault(dialect: 'vault' | 'openbao'): OpenHostStore {
+  return async (config, context) => {
+    const { createVaultHostStore } = await import('./vault/host.ts');
+    return createVaultHostStore(dialect, config, context);
+  };
+}
 
 function notYet({ type }: StoreConfig): Promise<never> {
   throw new SecretError('NOT_CONFIGURED', `${type} cannot be read without Kubernetes yet`);
 }
+
+/** Where a local store is if its configuration does not say. */
+export const defaultLocalPaths = { storeFile: defaultStoreFile, keyFile: defaultKeyFile };
+
+/** Opens a store of any type, with what its configuration has in files. */
+export const openHostStore: OpenHostStore = async (config, context) =>
+  hostStores[config.type](await withSecretKey(config), context);

@@ -15,6 +15,18 @@ const wrongPath =
   'Invalid path for a versioned K/V secrets engine. See the API docs for the appropriate API endpoints to use. ' +
   "If using the Vault CLI, use 'vault kv get' for this operation.";
 
+/**
+ * The names directly below a folder; those of folders end with a slash.
+ * @param prefix the folder with its slash; empty: the root
+ */
+function listResponse(names: readonly string[], prefix: string): FakeResponse {
+  const keys = names
+    .filter((name) => name.startsWith(prefix))
+    .map((name) => /^[^/]*\/?/.exec(name.slice(prefix.length))?.[0] ?? '');
+  if (keys.length === 0) return notFound;
+  return vaultResponse(JSON.stringify({ keys: [...new Set(keys)].sort() }));
+}
+
 const toText = (data: object | string): string =>
   typeof data === 'string' ? data : JSON.stringify(data);
 
@@ -54,6 +66,8 @@ export function createFakeKv2(now: () => number) {
   }
 
   const handle: FakeBackend = ({ method, path, query }) => {
+    if (method === 'LIST' && path.startsWith('metadata/'))
+      return listResponse([...secrets.keys()], path.slice('metadata/'.length));
     if (method !== 'GET') return undefined;
     const [, kind, name = ''] = /^(data|metadata)\/(.+)$/.exec(path) ?? [];
     if (kind === 'data') return read(name, query);
@@ -89,6 +103,7 @@ export function createFakeKv2(now: () => number) {
 export function createFakeKv1() {
   const secrets = new Map<string, string>();
   const handle: FakeBackend = ({ method, path }) => {
+    if (method === 'LIST') return listResponse([...secrets.keys()], path);
     if (method !== 'GET') return undefined;
     const data = secrets.get(path);
     if (data === undefined) return notFound;

@@ -3,6 +3,7 @@ import {
   deniedByPolicy,
   permissionDenied,
   vaultErrorResponse,
+  vaultResponse,
   type VaultBackendRequest,
 } from './vault-responses.ts';
 import { createFakeAuth } from './vault-auth.ts';
@@ -31,6 +32,7 @@ const defaultPolicy: FakePolicy = {
   'auth/token/lookup-self': ['read'],
   'auth/token/renew-self': ['update'],
   'auth/token/revoke-self': ['update'],
+  'sys/internal/ui/mounts': ['read'],
   'sys/leases/renew': ['update'],
   'sys/leases/lookup': ['update'],
 };
@@ -51,6 +53,7 @@ export function createFakeNamespace({
     ['root', { '*': ['read', 'list', 'update', 'delete'] }],
   ]);
   const backends = new Map<string, FakeLeaseBackend>();
+  const kvVersions = new Map<string, '1' | '2'>();
   const mount = <B extends { readonly handle: FakeLeaseBackend }>(path: string, backend: B): B => {
     backends.set(path, backend.handle);
     return backend;
@@ -81,9 +84,12 @@ export function createFakeNamespace({
 
   function serve(request: FakeRequest): FakeResponse {
     const query = new URLSearchParams(request.query);
-    const path = decodeURIComponent(request.path).replace(/^\/v1\//, '');
     const method =
       request.method === 'GET' && query.get('list') === 'true' ? 'LIST' : request.method;
+    const path = decodeURIComponent(request.path)
+      .replace(/^\/v1\//, '')
+      // As the real one does, before it looks for a policy.
+      .replace(/\/*$/, method === 'LIST' ? '/' : '');
     const fields = fieldsOf(request.body);
     if (fields === undefined)
       return vaultErrorResponse(400, 'failed to parse JSON input: invalid character');
@@ -95,6 +101,14 @@ export function createFakeNamespace({
     const systemResponse =
       tokens.handle(method, path, token) ?? leases.handle({ method, path, query, fields });
     if (systemResponse !== undefined) return systemResponse;
+    if (method === 'GET' && path === 'sys/internal/ui/mounts') {
+      const mounts = [...backends.keys()].map((each) => {
+        const version = kvVersions.get(each);
+        const kv = { type: 'kv', options: version === '2' ? { version } : null };
+        return [`${each}/`, version === undefined ? { type: 'database', options: null } : kv];
+      });
+      return vaultResponse(JSON.stringify({ auth: {}, secret: Object.fromEntries(mounts) }));
+    }
     const [name, backend] = [...backends].find(([each]) => path.startsWith(`${each}/`)) ?? [];
     if (name === undefined || backend === undefined)
       return vaultErrorResponse(404, `no handler for route "${path}". route entry not found.`);
@@ -113,8 +127,14 @@ export function createFakeNamespace({
     policy: (name: string, policy: FakePolicy) => void policies.set(name, policy),
     /** Mounts a backend of the test. */
     backend: (path: string, handler: FakeLeaseBackend) => void backends.set(path, handler),
-    kv2: (path = 'secret') => mount(path, createFakeKv2(now)),
-    kv1: (path = 'kv') => mount(path, createFakeKv1()),
+    kv2(path = 'secret') {
+      kvVersions.set(path, '2');
+      return mount(path, createFakeKv2(now));
+    },
+    kv1(path = 'kv') {
+      kvVersions.set(path, '1');
+      return mount(path, createFakeKv1());
+    },
     database: (path = 'database') => mount(path, createFakeDatabase(leases)),
     pki: (path = 'pki') => mount(path, createFakePki(leases, now)),
     /** A token that allows everything and never ends. */

@@ -5,6 +5,7 @@ import { nearestName } from '../../formats/suggest.ts';
 import type { SecretProviderClass } from './class-object.ts';
 import type { Diagnostic } from './diagnostic.ts';
 import { suggestProvider } from './foreign-class.ts';
+import { isTemplate, templateHint } from './template.ts';
 
 /** What lint needs of a provider. */
 export type Planner = Pick<Provider, 'name' | 'plan'>;
@@ -22,10 +23,11 @@ export function checkClass(spc: SecretProviderClass, planners: readonly Planner[
   const planner = planners.find(({ name }) => name === spc.provider);
   if (planner === undefined)
     return { diagnostics: [...own, ...unknownProvider(spc, planners)], skipped: [] };
+  if (!spc.hasParameters) return { diagnostics: own, skipped: [] };
   const { plan, problems, skipped = [] } = planner.plan(spc.parameters);
   const diagnostics = [
     ...own,
-    ...problems
+    ...oneOfEachTemplate(problems, spc.parameters)
       .filter((problem) => !isReported(spc, problem))
       .map((problem) => toDiagnostic(spc, problem)),
   ];
@@ -36,6 +38,21 @@ export function checkClass(spc: SecretProviderClass, planners: readonly Planner[
     };
   const unchecked = spc.syncedFiles.length === 0 ? [] : ['the file names in secretObjects'];
   return { diagnostics, skipped: [...skipped, ...unchecked] };
+}
+
+/** Of all problems of a parameter that is a template, the first, with the remedy for templates. */
+function oneOfEachTemplate(
+  problems: readonly Problem[],
+  parameters: SecretProviderClass['parameters'],
+): readonly Problem[] {
+  const seen = new Set<string>();
+  return problems.flatMap((problem) => {
+    const { parameter = '' } = problem;
+    if (!isTemplate(parameters[parameter] ?? '')) return [problem];
+    if (seen.has(parameter)) return [];
+    seen.add(parameter);
+    return [{ ...problem, hint: templateHint }];
+  });
 }
 
 /** Whether the class has a diagnostic about the whole parameter already. */

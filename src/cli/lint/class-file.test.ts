@@ -188,8 +188,8 @@ describe('diagnostics about what the API server or the driver would reject', () 
 
   test('missing and misspelt fields', () => {
     expect(diagnostics('paramters: {}')).toEqual([
-      '5:3 spec.provider is missing; name the provider; of a kustomize patch, check what kustomize build prints',
       '5:14 spec has no field "paramters"; did you mean parameters?',
+      '5:3 spec.provider is missing; name the provider; of a kustomize patch, check what kustomize build prints',
     ]);
     expect(
       readClassFile('f', 'kind: SecretProviderClass').classes[0]?.diagnostics.map(
@@ -266,6 +266,39 @@ describe('diagnostics about what the API server or the driver would reject', () 
     const found = readOnlyClass([...head, 'spec:', ...spec.map((e) => `  ${e}`)].join('\n'));
     expect({ ...found.parameters }).toEqual({ region: 'r', objects: '- a\n', x: 'z' });
     expect(found.locationOf('objects', 1, 3)).toMatchObject({ line: 8, column: 7, exact: true });
+  });
+
+  test('a misspelt field of spec, as one error, which counts as the right one', () => {
+    const spec = ['Provider: p', 'parameter: {region: r}'];
+    expect(diagnostics(...spec)).toEqual([
+      '5:13 spec has no field "Provider"; did you mean provider?',
+      '6:14 spec has no field "parameter"; did you mean parameters?',
+    ]);
+    const found = readOnlyClass([...head, 'spec:', ...spec.map((e) => `  ${e}`)].join('\n'));
+    expect(found).toMatchObject({ provider: 'p', parameters: { region: 'r' } });
+  });
+
+  test('fields of spec beside it, as one error', () => {
+    const found = readOnlyClass([...head, 'provider: p', 'parameters: {region: r}'].join('\n'));
+    expect(found).toMatchObject({ provider: 'p', parameters: { region: 'r' } });
+    expect(found.diagnostics).toMatchObject([
+      { message: '"provider", "parameters" are beside spec', remedy: 'move them under spec' },
+    ]);
+  });
+
+  test.each([
+    ['[{region: r}]', 'a list'],
+    ['"region: r"', 'text'],
+  ])('parameters that are no map: %s', (value, kind) => {
+    expect(diagnostics('provider: p', `parameters: ${value}`)).toEqual([
+      `6:15 spec.parameters is ${kind}, and must be a map; write each parameter as name: "value"`,
+    ]);
+  });
+
+  test('an expression of a template without quotes', () => {
+    expect(diagnostics('provider: p', 'parameters:', '  region: {{ .Values.region }}')).toEqual([
+      '7:13 parameter "region" is a map, and must be text; it looks like a template: render it first, with helm template for example',
+    ]);
   });
 
   test('objects as a list under spec, as one error', () => {

@@ -2,6 +2,7 @@ import { type YamlNode, type YamlProblem, nodeAt } from '../../formats/yaml-tree
 import { readYamlDocuments } from '../../formats/yaml.ts';
 import { type SecretProviderClass, readClass } from './class-object.ts';
 import type { Diagnostic } from './diagnostic.ts';
+import { isTemplate, templateHint } from './template.ts';
 
 /** The content of a file of manifests. */
 export type ClassFile = {
@@ -54,8 +55,8 @@ function countLines(text: string): number {
 
 function parseError(file: string, problem: YamlProblem, text: string): Diagnostic {
   const { at, message, firstLine, hint = 'check indentation and quotes there' } = problem;
-  const remedy = text.includes('{{')
-    ? 'it looks like a template: render it first, with helm template for example'
+  const remedy = isTemplate(text)
+    ? templateHint
     : firstLine === undefined
       ? hint
       : 'remove one of them';

@@ -2,6 +2,7 @@ import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { Parameters } from '../../core/workload.ts';
 import { type YamlNode, nodeAt } from '../../formats/yaml-tree.ts';
 import { type ClassParameters, readClassParameters } from './class-parameters.ts';
+import { readSpec } from './class-spec.ts';
 import type { Diagnostic, SourceLocation } from './diagnostic.ts';
 import { type ReportNode, entriesOf, isEmpty, nonTextKind, quoteHint, textOf } from './fields.ts';
 import { type NameRule, namespaceName, objectName } from './kubernetes-names.ts';
@@ -25,6 +26,8 @@ export type SecretProviderClass = {
   readonly parameters: Parameters;
   /** Parameters with a diagnostic of their own, in lower case. */
   readonly reportedParameters: ReadonlySet<string>;
+  /** False if `spec.parameters` is not a map, which has a diagnostic of its own. */
+  readonly hasParameters: boolean;
   /** The files that `spec.secretObjects` copies into Kubernetes Secrets. */
   readonly syncedFiles: readonly { readonly objectName: string; readonly place: SourceLocation }[];
   /** Where it begins. */
@@ -47,8 +50,6 @@ export function readClass(
   lines: readonly string[],
 ): SecretProviderClass {
   const locationOf = (node: YamlNode = root): SourceLocation => ({ file, ...node.at });
-  const spec = nodeAt(root, ['spec']);
-  const provider = nodeAt(spec, ['provider']);
   const name = textOf(nodeAt(root, ['metadata', 'name']));
   const namespace = textOf(nodeAt(root, ['metadata', 'namespace']));
   const reportTo =
@@ -68,9 +69,11 @@ export function readClass(
   const report = reportTo(diagnostics);
   checkApiVersion(nodeAt(root, ['apiVersion']), report, reportTo(diagnostics, 'hint'));
   checkMetadata(nodeAt(root, ['metadata']), report);
+  const spec = readSpec(root, report);
+  const { provider } = spec.fields;
   if (isEmpty(provider))
     report(
-      spec,
+      spec.node,
       'spec.provider is missing',
       'name the provider; of a kustomize patch, check what kustomize build prints',
     );
@@ -85,11 +88,12 @@ export function readClass(
     providerLocation: locationOf(provider),
     parameters: parameters.values,
     reportedParameters: parameters.reported,
+    hasParameters: parameters.isMap,
     syncedFiles: files.map(({ objectName, node }) => ({ objectName, place: locationOf(node) })),
     place: locationOf(),
     diagnostics,
     syncDiagnostics,
-    locationOf: createLocator(parameters, nodeAt(spec, ['parameters']) ?? root, file, lines),
+    locationOf: createLocator(parameters, spec.fields.parameters ?? root, file, lines),
   };
 }
 

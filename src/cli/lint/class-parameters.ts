@@ -1,10 +1,9 @@
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { Parameters } from '../../core/workload.ts';
-import { nearestName } from '../../formats/suggest.ts';
-import { type YamlEntry, type YamlNode, nodeAt } from '../../formats/yaml-tree.ts';
+import { type YamlNode, nodeAt } from '../../formats/yaml-tree.ts';
+import type { ClassSpec } from './class-spec.ts';
 import { type ReportNode, entriesOf, nonTextKind, quoteHint } from './fields.ts';
-
-const specFields = ['provider', 'parameters', 'secretObjects'];
+import { isTemplateNode, templateHint } from './template.ts';
 
 /** The parameters of a class as written, also those that are in a wrong place. */
 export type ClassParameters = {
@@ -16,17 +15,26 @@ export type ClassParameters = {
   readonly nodes: ReadonlyMap<string, YamlNode>;
   /** Parameters with an error of their own, in lower case. */
   readonly reported: ReadonlySet<string>;
+  /** False if there is a value that is not a map. It has an error of its own. */
+  readonly isMap: boolean;
   /** `secretObjects`, wherever it is. */
   readonly secretObjects: YamlNode | undefined;
 };
 
-/** Reads `spec`. Reports unknown fields, misplaced ones, and parameters that are not text. */
+/** Reads the parameters of a class. Reports those that are not text. */
 export function readClassParameters(
-  spec: YamlNode | undefined,
+  { fields, misplaced }: ClassSpec,
   report: ReportNode,
 ): ClassParameters {
-  const parameters = nodeAt(spec, ['parameters']);
-  const misplaced = checkSpecFields(spec, report);
+  const { parameters } = fields;
+  const kind = nonTextKind(parameters) ?? 'text';
+  const isMap = parameters === undefined || ['a map', 'empty'].includes(kind);
+  if (!isMap)
+    report(
+      parameters,
+      `spec.parameters is ${kind}, and must be a map`,
+      'write each parameter as name: "value"',
+    );
   const misplacedObjects = nodeAt(parameters, ['secretObjects']);
   if (misplacedObjects !== undefined)
     report(
@@ -46,8 +54,8 @@ export function readClassParameters(
     // Where it belongs is the first thing to say.
     if (own.some((entry) => entry.value === value)) reportNotText(key, value, report);
   }
-  const secretObjects = nodeAt(spec, ['secretObjects']) ?? misplacedObjects;
-  return { values, nodes, reported, secretObjects };
+  const secretObjects = fields.secretObjects ?? misplacedObjects;
+  return { values, nodes, reported, isMap, secretObjects };
 }
 
 function reportNotText(key: string, value: YamlNode, report: ReportNode): void {
@@ -57,33 +65,7 @@ function reportNotText(key: string, value: YamlNode, report: ReportNode): void {
 }
 
 function remedyOf(name: string, value: YamlNode, kind: string): string {
+  if (isTemplateNode(value)) return templateHint;
   if (kind === 'empty') return 'give it a value, or remove it';
   return value.kind === 'scalar' ? quoteHint : `write it as a block of text: ${name}: |`;
-}
-
-/** Reports unknown fields of `spec`. Returns those that are parameters in the wrong place. */
-function checkSpecFields(spec: YamlNode | undefined, report: ReportNode): readonly YamlEntry[] {
-  const misplaced: YamlEntry[] = [];
-  for (const entry of entriesOf(spec)) {
-    const { key, value } = entry;
-    if (specFields.includes(key)) continue;
-    const nearest = nearestName(key, specFields);
-    const isParameter = nearest === undefined && (value.kind === 'scalar' || key === 'objects');
-    if (isParameter) misplaced.push(entry);
-    else
-      report(
-        value,
-        `spec has no field "${sanitizeUserText(key)}"`,
-        nearest === undefined ? `fields are ${specFields.join(', ')}` : `did you mean ${nearest}?`,
-      );
-  }
-  const names = misplaced.map(({ key }) => `"${sanitizeUserText(key)}"`);
-  const isOne = names.length === 1;
-  if (names.length > 0)
-    report(
-      misplaced[0]?.value,
-      `spec has no field${isOne ? '' : 's'} ${names.join(', ')}`,
-      `move ${isOne ? 'it' : 'them'} under spec.parameters, if the provider is to read ${isOne ? 'it' : 'them'}`,
-    );
-  return misplaced;
 }

@@ -133,6 +133,20 @@ describe('lint reports', () => {
     );
   });
 
+  test('one error of each parameter that is a template', async () => {
+    const { lines } = await lint([await file('a.yaml', spc(['error {{ a }}', 'error {{ b }}']))]);
+    expect(lines).toEqual([
+      'a.yaml:9:7: error: class app: {{ a }} [INVALID_CLASS]',
+      '    it looks like a template: render it first, with helm template for example',
+      '1 class in 1 file: 1 error, 0 hints',
+    ]);
+  });
+
+  test('nothing of the provider about a class without a map of parameters', async () => {
+    const text = spc([]).replace(/parameters:.*/s, 'parameters: []');
+    expect((await lint([await file('a.yaml', text)])).output).toMatch(/1 error/);
+  });
+
   test('an unknown provider that is near a known one', async () => {
     const { exitCode, lines } = await lint([
       await file('a.yaml', spc(['f']).replace('lines', 'line')),

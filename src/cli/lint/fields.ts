@@ -1,5 +1,5 @@
 import { sanitizeUserText } from '../../core/safe-text.ts';
-import { nearestName } from '../../formats/suggest.ts';
+import { suggestName } from '../../formats/suggest.ts';
 import { type YamlEntry, type YamlNode, nodeAt } from '../../formats/yaml-tree.ts';
 import { isYamlNull, yamlToPlain } from '../../formats/yaml-values.ts';
 
@@ -20,10 +20,15 @@ export class Fields {
     this.#report = report;
     for (const { key, value } of entriesOf(map)) {
       if (known.includes(key)) continue;
-      const nearest = nearestName(key, known);
+      const nearest = suggestName(key, known);
       if (nearest !== undefined) this.#suggested.add(nearest);
       report(value, `${place} has no field "${sanitizeUserText(key)}"`, hintOf(nearest, known));
     }
+  }
+
+  /** Whether an unknown field was reported that is meant to be this one. */
+  isMisspelt(field: string): boolean {
+    return this.#suggested.has(field);
   }
 
   /**
@@ -38,7 +43,7 @@ export class Fields {
       return '';
     }
     const text = textOf(node).trim();
-    if (text === '' && !this.#suggested.has(field))
+    if (text === '' && !this.isMisspelt(field))
       this.#report(node ?? this.#map, `${this.#place} has no ${field}`, hint);
     return text;
   }

@@ -14,6 +14,9 @@ describe('the provider that a user most likely means', () => {
     ['bao', 'openbao'],
     ['Vault', 'vault'],
     ['vualt', 'vault'],
+    ['aws-secrets-manager', 'aws'],
+    ['hashicorp-vault', 'vault'],
+    ['huaweicloud.com/dew', 'cce'],
   ])('%s: %s', (name, provider) => {
     expect(suggestProvider(name, known)).toBe(provider);
   });
@@ -26,6 +29,8 @@ describe('the provider that a user most likely means', () => {
     'oci',
     'ibm',
     'infisical',
+    'secrets-store',
+    'azure-keyvault',
     'yandex',
     'toString',
   ])('%s: none, it is of another vendor', (name) => {

@@ -21,11 +21,12 @@ export function suggestProvider(
   provider: string,
   knownNames: readonly string[],
 ): string | undefined {
-  const letters = provider.toLowerCase().replace(/[^a-z0-9]/g, '');
-  const other = Object.hasOwn(otherNames, letters) ? otherNames[letters] : undefined;
-  return other !== undefined && knownNames.includes(other)
-    ? other
-    : nearestName(provider, knownNames);
+  const parts = provider.toLowerCase().split(/[^a-z0-9]+/);
+  for (const part of [parts.join(''), ...parts]) {
+    const name = Object.hasOwn(otherNames, part) ? otherNames[part] : part;
+    if (name !== undefined && knownNames.includes(name)) return name;
+  }
+  return nearestName(provider, knownNames);
 }
 
 /** The reason for a patch of kustomize. */

@@ -98,6 +98,18 @@ describe('secretObjects that no Secret is made of', () => {
     ]);
   });
 
+  test('of the type kubernetes.io/tls with a key in place of a required one: one error', () => {
+    expect(problems(secret('kubernetes.io/tls', 'cert', 'tls.key'))).toEqual([
+      'the Secret s has the type kubernetes.io/tls and the key cert, which the driver refuses',
+    ]);
+  });
+
+  test('with stringData in place of data: one error', () => {
+    const { problems, remedies } = check('{secretName: s, type: Opaque, stringData: {a: b}}');
+    expect(problems).toEqual(['the Secret s has no field "stringData"']);
+    expect(remedies).toEqual(['did you mean data?']);
+  });
+
   test('of a service account token without the account', () => {
     expect(problems(`{secretName: s, type: kubernetes.io/service-account-token, ${data}}`)).toEqual(
       [

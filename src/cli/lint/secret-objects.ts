@@ -42,7 +42,7 @@ export function readSecretObjects(node: YamlNode | undefined, report: ReportNode
     reportRepeated(name, nameNode, firstByName, 'secretObjects has the Secret', report);
     const type = fields.text('type', 'write type: Opaque');
     checkSecretMetadata(object, subject, report);
-    return readData(object, { subject, type }, report);
+    return fields.isMisspelt('data') ? [] : readData(object, { subject, type }, report);
   });
 }
 
@@ -58,8 +58,9 @@ function readData(object: YamlNode, secret: Secret, report: ReportNode): SyncedF
   const files = entries.flatMap((entry, index) =>
     readEntry(entry, `entry ${index + 1} of ${secret.subject}`, secret, firstByKey, report),
   );
-  // The key of an entry without one may be the required key.
-  if (entries.every((entry) => textOf(nodeAt(entry, ['key'])).trim() !== ''))
+  // The key of an entry without one, or one that is refused, may be the required key.
+  const keys = entries.map((entry) => textOf(nodeAt(entry, ['key'])).trim());
+  if (keys.every((key) => key !== '' && !isRefusedForTls(key, secret.type)))
     checkRequiredKeys(data, secret, firstByKey, report);
   return files;
 }
@@ -79,13 +80,18 @@ function readEntry(
   const shownKey = sanitizeUserText(key);
   if (key !== '' && !secretKey.allows(key))
     report(node, `${subject} has a key that Kubernetes refuses: ${shownKey}`, secretKey.rule);
-  else if (type === 'kubernetes.io/tls' && !/^(|tls\.crt|tls\.key)$/.test(key))
+  else if (isRefusedForTls(key, type))
     report(
       node,
       `${subject} has the type ${type} and the key ${shownKey}, which the driver refuses`,
       'such a Secret has only the keys tls.crt and tls.key',
     );
   return objectName === '' ? [] : [{ objectName, node: nodeAt(entry, ['objectName']) ?? entry }];
+}
+
+/** Whether the driver refuses the key: it takes only the two that the API server requires. */
+function isRefusedForTls(key: string, type: string): boolean {
+  return type === 'kubernetes.io/tls' && !['', 'tls.crt', 'tls.key'].includes(key);
 }
 
 function checkRequiredKeys(

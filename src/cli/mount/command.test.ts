@@ -145,6 +145,14 @@ describe('one mount in this process', () => {
     });
   });
 
+  test.each([
+    ['TOKEN_MISSING', 'give it with --token AUDIENCE=FILE: kubectl create token prints one'],
+    ['TOKEN_INVALID', 'check the file of --token, --namespace and --service-account'],
+  ] as const)('has a remedy of its own for %s', async (code, hint) => {
+    const outcome = new SecretError(code, 'no token', { hint: 'add it to the driver' });
+    expect((await mount([], { outcome })).error?.summary).toBe(`${code}: no token; ${hint}`);
+  });
+
   test("fails with the pipeline's error, its code and request id, and closes the pipeline", async () => {
     const outcome = new SecretError('ACCESS_DENIED', 'not for you', { requestId: 'r-1' });
     const { error, closed, output } = await mount([], { outcome });

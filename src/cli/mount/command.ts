@@ -1,7 +1,7 @@
 import { Command, Option } from 'commander';
 import { withTimeout } from '../../concurrency/deadline.ts';
 import { type RawSettings, settingFlags } from '../../config/settings.ts';
-import { SecretError, errorCodeOf, toSecretError } from '../../core/errors.ts';
+import { type ErrorCode, SecretError, errorCodeOf, toSecretError } from '../../core/errors.ts';
 import {
   sanitizeExternalText,
   sanitizeUserText,
@@ -15,12 +15,12 @@ import type { ManifestSource } from '../lint/manifests.ts';
 import type { RawMountRequest } from '../../csi/mount-request.ts';
 import type { MountRequest, Volume } from '../../mount/types.ts';
 import { providers } from '../../providers/registry.ts';
-import { type Output, createStyler } from '../terminal-style.ts';
+import { type Output, createStyler } from '../../formats/terminal-style.ts';
 import { formatMount, formatWarnings, mountFormats } from './format.ts';
 import { readOneClass, readPairs } from './input.ts';
 import { type Requester, buildMountRequest, buildPipelineRequest } from './request.ts';
 import { classWarnings } from './warnings.ts';
-import { writeVolume } from './volume-writer.ts';
+import { writeVolume } from '../../mount/volume-writer.ts';
 
 /** What {@link mountCommand} needs of the process. */
 export type MountDeps = {
@@ -204,6 +204,12 @@ async function mountInProcess(
   }
 }
 
+/** Remedies of this command, where those of a server are about the driver. */
+const commandHints: Readonly<Partial<Record<ErrorCode, string>>> = {
+  TOKEN_MISSING: 'give it with --token AUDIENCE=FILE: kubectl create token prints one',
+  TOKEN_INVALID: 'check the file of --token, --namespace and --service-account',
+};
+
 /** Rethrows an error of a mount with its code, and with the request id of the store. */
 function throwWithCode(thrown: unknown): never {
   const error = toSecretError(thrown);
@@ -211,7 +217,8 @@ function throwWithCode(thrown: unknown): never {
   // The user stopped the command.
   if (code === 'CANCELLED') throw error;
   const id = requestId === undefined ? '' : ` (request id ${requestId})`;
-  throw error.with({ message: `${code}: ${message}${id}` });
+  const hint = commandHints[code] ?? error.hint;
+  throw error.with({ message: `${code}: ${message}${id}`, hint });
 }
 
 /**

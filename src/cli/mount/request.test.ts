@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { buildMountRequest } from './request.ts';
+import { buildMountRequest, buildPipelineRequest } from './request.ts';
 
 describe('the request that keyferry mount sends to a socket', () => {
   const spc = { name: 'app', parameters: { objects: '- objectName: a' } };
@@ -17,6 +17,21 @@ describe('the request that keyferry mount sends to a socket', () => {
       'csi.storage.k8s.io/ephemeral': 'true',
     });
     expect(request).toMatchObject({ secrets: 'null', permission: '420' });
+  });
+
+  test('has the uid of the pod to which a token is bound', () => {
+    const token = (kubernetes: object): string => {
+      const claims = { sub: 's', aud: 'a', exp: 1, 'kubernetes.io': kubernetes };
+      return `e30.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.sig`;
+    };
+    const tokens = { none: 'jwt', unbound: token({}), bound: token({ pod: { uid: 'uid-1' } }) };
+    const { attributes } = buildMountRequest(spc, { ...requester, tokens });
+    expect(JSON.parse(attributes)).toMatchObject({ 'csi.storage.k8s.io/pod.uid': 'uid-1' });
+    const { workload } = buildPipelineRequest(
+      { ...spc, provider: 'vault' },
+      { ...requester, tokens },
+    );
+    expect(workload.instance).toBe('uid-1');
   });
 
   test('has tokens by audience, and the keys of nodePublishSecretRef', () => {

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { Redacted } from '../../core/redacted.ts';
 import { type RawMountRequest, buildWorkload, withoutDriverKeys } from '../../csi/mount-request.ts';
 import type { MountRequest } from '../../mount/types.ts';
+import { claimedPodUid } from '../../providers/shared/identity/workload-token.ts';
 import type { SecretProviderClass } from '../lint/class-object.ts';
 
 /** The pod of a mount, with its tokens and keys. */
@@ -13,15 +14,17 @@ export type Requester = {
   readonly tokens?: Readonly<Record<string, string>>;
   /** The keys of its nodePublishSecretRef. */
   readonly secrets?: Readonly<Record<string, string>>;
-  /** Default: a new one, as for a new pod. */
+  /** Default: that of the pod to which a token is bound, else a new one, as for a new pod. */
   readonly uid?: string;
 };
 
 /** The same request in the form of the pipeline. @throws SecretError INVALID_REQUEST */
 export function buildPipelineRequest(
   spc: Pick<SecretProviderClass, 'name' | 'parameters'> & { readonly provider: string },
-  { namespace, pod, serviceAccount, tokens = {}, secrets = {}, uid = randomUUID() }: Requester,
+  requester: Requester,
 ): MountRequest {
+  const { namespace, pod, serviceAccount, tokens = {}, secrets = {} } = requester;
+  const uid = podUidOf(requester);
   return {
     workload: buildWorkload({
       provider: spc.provider,
@@ -47,8 +50,10 @@ export function buildPipelineRequest(
 /** The request that a driver 1.6 sends for a pod with a volume of the class. */
 export function buildMountRequest(
   spc: Pick<SecretProviderClass, 'name' | 'parameters'>,
-  { namespace, pod, serviceAccount, tokens = {}, secrets = {}, uid = randomUUID() }: Requester,
+  requester: Requester,
 ): RawMountRequest {
+  const { namespace, pod, serviceAccount, tokens = {}, secrets = {} } = requester;
+  const uid = podUidOf(requester);
   const expirationTimestamp = new Date(Date.now() + 3_600_000).toISOString();
   const tokenEntries = Object.entries(tokens).map(([audience, token]) => [
     audience,
@@ -74,4 +79,9 @@ export function buildMountRequest(
     targetPath: `/var/lib/kubelet/pods/${uid}/volumes/kubernetes.io~csi/secrets/mount`,
     permission: '420',
   };
+}
+
+function podUidOf({ uid, tokens = {} }: Requester): string {
+  const claimed = Object.values(tokens).map(claimedPodUid);
+  return uid ?? claimed.find((each) => each !== undefined) ?? randomUUID();
 }

@@ -42,6 +42,20 @@ function problemsOf(model: ComposeModel, dsoYaml = ''): readonly string[] {
 }
 
 describe('a service with references', () => {
+  test('has volumes of the driver that is named', () => {
+    const model = modelOf({ environment: { A: 'dso://a' } });
+    const input = { model, images, config: configOf(''), driver: 'other' };
+    const first = rewrite(input);
+    expect(first.problems).toEqual([]);
+    expect(first.model!.volumes).toEqual({
+      'dso_shop.app': { name: 'dso_shop.app', driver: 'other' },
+    });
+    const volumes = { theirs: { name: 'theirs', driver: 'other' } };
+    const mount = { type: 'volume', source: 'theirs', target: '/x' };
+    const { problems } = rewrite({ ...input, model: modelOf({ volumes: [mount] }, { volumes }) });
+    expect(problems).toMatchObject([{ where: 'services.app.volumes' }]);
+  });
+
   test('gets the shim, its volume and the shadow PATH, and loses its references', () => {
     const { model, services } = rewritten(
       modelOf({
@@ -252,7 +266,9 @@ secrets:
   - name: my-app/db
     mappings: {username: DB_USER, password: DB_PASSWORD}
 ${more}`;
-  const ref = (field: string) => ({ provider: 'huawei', path: 'my-app/db', field });
+  const ref = (field: string) => ({
+    ...{ provider: 'huawei', path: 'my-app/db', field, orWhole: true },
+  });
 
   test('fill bare keys, and no others', () => {
     const environment = { DB_PASSWORD: null, OTHER: null };
@@ -292,7 +308,7 @@ ${more}`;
     );
     expect(services[0]!.variables).toEqual([]);
     expect(services[0]!.files).toEqual([
-      { path: 'tls.crt', ref: { path: 'tls', field: 'crt' }, variable: 'CERT' },
+      { path: 'tls.crt', ref: { path: 'tls', field: 'crt', orWhole: true }, variable: 'CERT' },
       { path: 'ca.pem', ref: { path: 'ca' } },
     ]);
   });

@@ -302,7 +302,11 @@ test('warns about unknown names, with the nearest known one', () => {
   expect(problems.map(({ severity, message, hint }) => [severity, message, hint])).toEqual([
     ['warning', 'the parameter objekts is unknown to cce', 'did you mean objects?'],
     ['warning', 'item 1 has an unknown key: objectalias', 'did you mean objectAlias?'],
-    ['warning', expect.stringContaining('jmesPath item 1 has an unknown key: alias'), undefined],
+    [
+      'warning',
+      expect.stringContaining('jmesPath item 1 has an unknown key: alias'),
+      'did you mean objectAlias?',
+    ],
   ]);
 });
 

@@ -73,6 +73,7 @@ const names = {
   remedies: {
     address: 'remove it: the operator of Keyferry configures the endpoints',
     region: 'remove it: the operator of Keyferry configures the region',
+    project: 'remove it: the operator of Keyferry configures the project',
   },
 };
 

@@ -51,6 +51,11 @@ function isSameTls(one: VaultTls, other: VaultTls): boolean {
   return tlsKeys.every((key) => one[key] === other[key]);
 }
 
+/** Whether a path is about the token of the request itself. @param path without its query */
+export function isTokenPath(path: string): boolean {
+  return /(^|\/)auth\/token\/(lookup|renew|revoke)(-self)?$/.test(path);
+}
+
 /**
  * A response to a lookup or renewal of the token holds the token itself, which allows all of its
  * policies and not only what is granted. A revocation ends it for every workload. So no grant
@@ -59,7 +64,7 @@ function isSameTls(one: VaultTls, other: VaultTls): boolean {
  * @throws SecretError NOT_GRANTED
  */
 function checkSharedPath(path: string, { dialect }: VaultLogin, description: string): void {
-  if (!/(^|\/)auth\/token\/(lookup|renew|revoke)(-self)?$/.test(path)) return;
+  if (!isTokenPath(path)) return;
   throw new SecretError(
     'NOT_GRANTED',
     `${dialect}: ${sanitizeUserText(path)} is about ${description} itself, so no grant allows it`,

@@ -2,7 +2,7 @@ import { SecretError } from '../../core/errors.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import { classEndpoint } from '../../http/endpoint.ts';
 import { type Setting, createEnvReader, createSettingParser, findSetting } from '../shared/env.ts';
-import { type NameGlob, compileNameGlob } from '../shared/identity/name-glob.ts';
+import { type NameGlob, compileNameGlob } from '../../formats/name-glob.ts';
 import {
   maxAddresses,
   normalizeNamespace,
@@ -148,16 +148,27 @@ export function readVaultSettings(
   env: Readonly<Record<string, string | undefined>>,
 ): VaultSettings {
   const settings = createSettingReader(dialect, env);
-  const { getOwn, read, rate, flag } = settings;
+  const { getOwn, read, flag } = settings;
   return {
-    perSecond: rate(getOwn('RATE'), 50),
-    burst: Math.max(1, rate(getOwn('BURST'), 500)),
+    ...readRateLimits(settings),
     nodeFacts: readNodeFacts(dialect, settings),
     credentialFiles: readCredentialFiles(settings),
     tokenRequests: flag(getOwn('TOKEN_REQUESTS')),
     jwtPrincipal:
       read(getOwn('JWT_PRINCIPAL'), parseJwtPrincipal, 'pod or serviceAccount') ?? 'pod',
   };
+}
+
+/** The limits alone, for a host without Kubernetes. @throws SecretError NOT_CONFIGURED */
+export function readVaultRateLimits(
+  dialect: VaultLogin['dialect'],
+  env: Readonly<Record<string, string | undefined>>,
+): VaultRateLimits {
+  return readRateLimits(createSettingReader(dialect, env));
+}
+
+function readRateLimits({ getOwn, rate }: SettingReader): VaultRateLimits {
+  return { perSecond: rate(getOwn('RATE'), 50), burst: Math.max(1, rate(getOwn('BURST'), 500)) };
 }
 
 function readNodeFacts(dialect: string, settings: SettingReader): VaultNodeFacts {

@@ -31,6 +31,11 @@ export function describeIdentity({
   return qualifiers.length === 0 ? subject : `${subject} (${qualifiers.join(', ')})`;
 }
 
+/** Milliseconds since the epoch, in the form of ISO 8601. Vault counts further than a date. */
+export function isoTime(ms: number): string {
+  return new Date(Math.min(ms, 8.64e15)).toISOString();
+}
+
 /**
  * A path as a policy names it, for messages: decoded, without its query, which can hold a secret.
  */

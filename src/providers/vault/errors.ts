@@ -154,6 +154,11 @@ const refusedRequest = {
     `${productName(call.login)} refused ${operationOf(call)} for ${describeIdentity(call)}`,
 } as const satisfies Omit<CallRule, 'match'>;
 
+/** The remedy where the namespace of the login is missing. */
+function checkNamespace({ isHost }: VaultLogin): string {
+  return `check ${isHost === true ? 'namespace' : 'vaultNamespace'}`;
+}
+
 /** Errors that are not transient. The last row matches everything. */
 export const callErrors: readonly CallRule[] = [
   {
@@ -185,7 +190,7 @@ export const callErrors: readonly CallRule[] = [
     hint: (call) =>
       `a policy of it must allow ${capabilities[call.method] ?? 'sudo'} on ${describePath(call)}`,
   },
-  { ...refusedRequest, match: isUnknownNamespace, hint: 'check vaultNamespace' },
+  { ...refusedRequest, match: isUnknownNamespace, hint: ({ login }) => checkNamespace(login) },
   { ...refusedRequest, match: () => true, hint: 'check path, method and arguments' },
 ];
 
@@ -274,13 +279,28 @@ export const healthErrors: readonly NodeRule<ErrorResponse>[] = [
   { ...notVault, match: ({ status }) => !healthyStatuses.has(status) },
 ];
 
+const notForHosts: LoginHint = (login) =>
+  `${quoteMount(login)} is of the method kubernetes: name a mount of the method ${login.method}`;
 const quoteRole = ({ role = '' }: VaultLogin): string => `role "${sanitizeUserText(role)}"`;
 const quoteMount = ({ mount }: VaultLogin): string => `auth/${sanitizeUserText(mount)}`;
+
+type LoginHint = (login: VaultLogin) => string;
+
+/** A remedy of its own for a host without Kubernetes. */
+function whereHost(hostHint: LoginHint, hint: LoginHint): LoginHint {
+  return (login) => (login.isHost === true ? hostHint(login) : hint(login));
+}
+
+/** The parameter that names the role. */
+function roleParameter({ isHost, method }: VaultLogin): string {
+  if (isHost !== true) return 'roleName';
+  return method === 'cert' ? 'name' : 'role';
+}
 
 /** A login that Vault refused with this text, whole or matched by a pattern. */
 function refusedLogin(
   text: string | RegExp,
-  hint: string | ((login: VaultLogin) => string),
+  hint: string | LoginHint,
 ): StoreErrorRule<VaultErrorResponse, VaultLogin> {
   return {
     match: (response) =>
@@ -299,7 +319,12 @@ function refusedLogin(
 export const loginErrors: readonly StoreErrorRule<VaultErrorResponse, VaultLogin>[] = [
   refusedLogin(
     'invalid secret id',
-    'the secret id is wrong, has expired, or has been used as often as it may be: make a new one',
+    ({ isHost }) =>
+      `the secret id is wrong, has expired, or has been used as often as it may be: make a new one${isHost === true ? ' and give it to docker dso init' : ''}`,
+  ),
+  refusedLogin(
+    /^missing secret_id$/i,
+    'the role needs a secret id beside the role id (bind_secret_id)',
   ),
   refusedLogin(
     /^invalid role( or secret)? id$/i,
@@ -308,13 +333,19 @@ export const loginErrors: readonly StoreErrorRule<VaultErrorResponse, VaultLogin
   ),
   refusedLogin(
     'service account name not authorized',
-    (login) =>
-      `the ServiceAccount must be among bound_service_account_names of ${quoteRole(login)}`,
+    whereHost(
+      notForHosts,
+      (login) =>
+        `the ServiceAccount must be among bound_service_account_names of ${quoteRole(login)}`,
+    ),
   ),
   refusedLogin(
     'namespace not authorized',
-    (login) =>
-      `the pod's namespace must be among bound_service_account_namespaces of ${quoteRole(login)}`,
+    whereHost(
+      notForHosts,
+      (login) =>
+        `the pod's namespace must be among bound_service_account_namespaces of ${quoteRole(login)}`,
+    ),
   ),
   refusedLogin(
     'permission denied',
@@ -324,7 +355,7 @@ export const loginErrors: readonly StoreErrorRule<VaultErrorResponse, VaultLogin
         ? ' may it review tokens (system:auth-delegator), of this cluster?'
         : ''),
   ),
-  refusedLogin('namespace not found', 'check vaultNamespace'),
+  refusedLogin('namespace not found', checkNamespace),
   refusedLogin(
     /^(client certificate must be supplied|tls connection required)$/,
     'the login needs a client certificate and its key, and no proxy that ends TLS on the way',
@@ -337,28 +368,42 @@ export const loginErrors: readonly StoreErrorRule<VaultErrorResponse, VaultLogin
   refusedLogin(/^no handler for route /, (login) => `no method is mounted at ${quoteMount(login)}`),
   refusedLogin(
     /^(role ".*" could not be found|invalid role name ".*")$/s,
-    (login) => `make ${quoteRole(login)} at ${quoteMount(login)}, or correct roleName`,
+    (login) =>
+      `make ${quoteRole(login)} at ${quoteMount(login)}, or correct ${roleParameter(login)}`,
   ),
   refusedLogin(
     /\baudience\b/,
-    (login) =>
-      `${quoteRole(login)} must have the audience "${sanitizeUserText(login.audience)}", or the class must name that of the role`,
+    whereHost(
+      (login) => `bound_audiences of ${quoteRole(login)} must have an audience of the token`,
+      (login) =>
+        `${quoteRole(login)} must have the audience "${sanitizeUserText(login.audience)}", or the class must name that of the role`,
+    ),
   ),
   refusedLogin(
     /\(sub\) claim/,
-    (login) => `bound_subject of ${quoteRole(login)} must be the pod's ServiceAccount`,
+    whereHost(
+      (login) => `bound_subject of ${quoteRole(login)} must be the subject of the token`,
+      (login) => `bound_subject of ${quoteRole(login)} must be the pod's ServiceAccount`,
+    ),
   ),
   refusedLogin(
     /\b(is expired|not before|issued at)\b/,
-    'compare the clock of this node with that of Vault',
+    whereHost(
+      () => 'put a new token into token_file, or compare the clock of this host with that of Vault',
+      () => 'compare the clock of this node with that of Vault',
+    ),
   ),
   refusedLogin(
     /\bsignature\b/,
-    (login) => `${quoteMount(login)} must know the keys of this cluster (its issuer's JWKS)`,
+    whereHost(
+      (login) => `${quoteMount(login)} must know the keys of the token's issuer (its JWKS)`,
+      (login) => `${quoteMount(login)} must know the keys of this cluster (its issuer's JWKS)`,
+    ),
   ),
   refusedLogin(
     /\bCIDR\b/i,
-    (login) => `the bound CIDRs of ${quoteRole(login)} leave out this node`,
+    (login) =>
+      `the bound CIDRs of ${login.role === undefined ? 'the role' : quoteRole(login)} leave out this ${login.isHost === true ? 'host' : 'node'}`,
   ),
   {
     ...refusedLogin('', (login) => `check the method at ${quoteMount(login)} and its role`),

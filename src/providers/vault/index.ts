@@ -1,18 +1,13 @@
-import { RejectionCache } from '../../concurrency/rejection-cache.ts';
 import type { KubeApi } from '../../kube/api.ts';
 import { TokenRequests } from '../../kube/token-requests.ts';
 import type { Provider } from '../../core/provider.ts';
-import { type ProviderDeps, createProviderRetry } from '../shared/deps.ts';
-import { CredentialGate } from '../shared/credentials/credential-gate.ts';
+import type { ProviderDeps } from '../shared/deps.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
 import { createAuthorize } from './authorize.ts';
-import { VaultClient } from './call/api.ts';
 import { planVault } from './class/class.ts';
 import { readVaultSettings } from './config.ts';
 import { createPodTokens } from './credentials/pod-tokens.ts';
-import { VaultTokenManager } from './credentials/token-manager.ts';
-import { createFetch } from './fetch.ts';
-import { VaultLeases } from './leases.ts';
+import { createVaultOperations } from './operations.ts';
 import { createPrincipalOf } from './principals.ts';
 import type { VaultLogin, VaultNodeFacts, VaultSession } from './types.ts';
 
@@ -31,13 +26,9 @@ export function createVaultProvider(
   dialect: VaultLogin['dialect'],
   deps: VaultDeps,
 ): Provider<VaultLogin, VaultNodeFacts, VaultSession> {
-  const { http, now, log, rateLimiterMetrics } = deps;
+  const { now } = deps;
   const settings = readVaultSettings(dialect, deps.env);
-  const retry = createProviderRetry(dialect, deps);
-  const api = new VaultClient({ http, retry, now, log });
-  const credentialGate = new CredentialGate({ rejectionCache: new RejectionCache({ now }), now });
-  const tokens = new VaultTokenManager({ api, credentialGate, now, log });
-  const leases = new VaultLeases({ api, tokens, now, log });
+  const { tokens, operations } = createVaultOperations(dialect, { ...deps, rateLimits: settings });
   const tokenRequests = settings.tokenRequests
     ? new TokenRequests({ api: deps.kubeApi, now })
     : undefined;
@@ -51,15 +42,6 @@ export function createVaultProvider(
       sharedIdentity: deps.sharedIdentity,
       principalOf: createPrincipalOf({ tokens, fingerprint: deps.fingerprint }),
     }),
-    fetch: createFetch({
-      ...{ api, tokens, leases, rateLimits: settings, now },
-      ...(rateLimiterMetrics && { rateLimiterMetrics }),
-    }),
-    renew: (grant, lease, signal) => leases.renew(grant, lease, signal),
-    release: (grant, lease, signal) => leases.release(grant, lease, signal),
-    async close(signal) {
-      leases.close();
-      await tokens.close(signal);
-    },
+    ...operations,
   };
 }

@@ -6,6 +6,7 @@ import type { Grant, Lease, Provider } from '../../core/provider.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { VaultApi, VaultResponse } from './call/api.ts';
 import type { VaultTokenManager } from './credentials/token-manager.ts';
+import { isoTime } from './describe.ts';
 import type { VaultSession } from './types.ts';
 
 type VaultProvider = Required<Provider<unknown, unknown, VaultSession>>;
@@ -127,7 +128,7 @@ export class VaultLeases {
       if (!id.startsWith(tokenLeasePrefix)) await this.#call(lease, 'revoke', id, signal);
     } catch (thrown) {
       const { code, message } = toSecretError(thrown);
-      const expiryText = new Date(Math.min(expiryOf(lease), 8.64e15)).toISOString();
+      const expiryText = isoTime(expiryOf(lease));
       throw new SecretError(
         code,
         `${message}; the lease of ${sanitizeUserText(grant.ref.name)} lives on until ${expiryText}`,

@@ -6,7 +6,8 @@ const pem = '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----';
 
 function read(path: string, body: string, headers: Record<string, string> = {}, status = 200) {
   const response = { status, headers, body: Buffer.from(body) };
-  return readPlainResponse(response, { path, operation: `GET ${path}`, product: 'Vault' });
+  const names = { operation: `GET ${path}`, product: 'Vault', fieldName: 'secretKey' };
+  return readPlainResponse(response, { path, ...names });
 }
 
 test.each([

@@ -33,11 +33,22 @@ export function isPage({ headers, body }: Pick<HttpResponse, 'headers' | 'body'>
  * file. Vault forbids that a response is stored (`cache-control: no-store`). Where a response lacks
  * that, something else may have sent it, and its words must not become a secret.
  * @param operation for messages: `GET pki/ca_chain`
+ * @param fieldName for messages: what selects a key
  * @returns undefined for a response that is JSON, or not of Vault
  */
 export function readPlainResponse(
   response: HttpResponse,
-  { path, operation, product }: { path: string; operation: string; product: string },
+  {
+    path,
+    operation,
+    product,
+    fieldName,
+  }: {
+    readonly path: string;
+    readonly operation: string;
+    readonly product: string;
+    readonly fieldName: string;
+  },
 ): FetchResult | undefined {
   const { status, headers, body } = response;
   const isFromVault = headers['cache-control']?.includes('no-store') === true;
@@ -51,6 +62,6 @@ export function readPlainResponse(
   if (isJson) return undefined;
   const jsonPath = jsonPathOf(path);
   const keysHint =
-    jsonPath === undefined ? 'remove secretKey' : `remove secretKey, or read ${jsonPath}`;
+    jsonPath === undefined ? `remove ${fieldName}` : `remove ${fieldName}, or read ${jsonPath}`;
   return { kind: 'value', value: { bytes: body, keysHint } };
 }

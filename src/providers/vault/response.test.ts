@@ -339,3 +339,15 @@ test('a missing path with data/ is perhaps one of a KV engine of version 1', () 
   expect(hintOf('kv/data/team/app')).toContain('leave out data/: kv/team/app');
   expect(hintOf('kv/app')).toContain('version 2 has data/ after its mount');
 });
+
+test('a missing version is not a missing path', () => {
+  const ref = { ...plainRead, name: 'secret/data/app?version=9' };
+  expect(parseResult({ errors: [] }, { status: 404, ref })).toMatchObject({
+    kind: 'absent',
+    error: {
+      code: 'OBJECT_NOT_FOUND',
+      message: 'Vault has no version 9 of secret/data/app',
+      hint: 'remove ?version= for the current one, or name one that is there; check the path, too',
+    },
+  });
+});

@@ -4,7 +4,7 @@ import { SecretError } from '../../core/errors.ts';
 import type { SecretRef } from '../../core/plan.ts';
 import type { Redacted } from '../../core/redacted.ts';
 import type { FetchResult, SecretValue } from '../../core/provider.ts';
-import { sanitizeExternalText } from '../../core/safe-text.ts';
+import { sanitizeExternalText, sanitizeUserText } from '../../core/safe-text.ts';
 import { sanitizeStoreText } from '../shared/reads/store-errors.ts';
 import type { VaultResponse } from './call/api.ts';
 import { describePath, productName } from './describe.ts';
@@ -40,7 +40,7 @@ function certificateExpiry(document: string): number | undefined {
 /** The request that a response belongs to. */
 export type ReadContext = {
   readonly ref: SecretRef;
-  readonly login: Pick<VaultLogin, 'dialect'>;
+  readonly login: Pick<VaultLogin, 'dialect' | 'isHost'>;
   /** The token of the request. A response can repeat it; no message may. */
   readonly token: Redacted;
   /** Milliseconds since the epoch. */
@@ -56,7 +56,8 @@ export function parseReadResponse(response: VaultResponse, context: ReadContext)
   const { ref, login } = context;
   const [product, path] = [productName(login), describePath({ path: ref.name })];
   const operation = `${ref.method ?? 'GET'} ${path}`;
-  const plain = readPlainResponse(response, { path, operation, product });
+  const fieldName = login.isHost === true ? 'the field' : 'secretKey';
+  const plain = readPlainResponse(response, { path, operation, product, fieldName });
   if (plain !== undefined) return plain;
   const json = response.json();
   const envelope = parseEnvelope(new TextDecoder().decode(response.body), json);
@@ -80,11 +81,15 @@ export function parseReadResponse(response: VaultResponse, context: ReadContext)
   return { kind: 'value', value: toSecretValue(envelope, context) };
 }
 
-function toSecretValue(envelope: Envelope, { ref, sentAt }: ReadContext): SecretValue {
+/** The file of a class is the whole envelope. On a host a secret is its data alone. */
+function toSecretValue(envelope: Envelope, { ref, login, sentAt }: ReadContext): SecretValue {
   const { data = '{}', leaseId, leaseSeconds, renewable, childTokenAccessor: child } = envelope;
   const { text, kv2 } = findDocument(data);
   const isPlainRead = (ref.method ?? 'GET') === 'GET' && ref.body === undefined;
-  const common = { bytes: Buffer.from(envelope.text), document: text, envelope: true };
+  const common =
+    login.isHost === true
+      ? { bytes: Buffer.from(kv2 === undefined ? data : text), document: text }
+      : { bytes: Buffer.from(envelope.text), document: text, envelope: true };
   if (leaseId !== '') {
     return {
       ...common,
@@ -147,9 +152,23 @@ function toNotFoundResult(
     const hint = 'check the mount, the path and the namespace';
     return { kind: 'failed', error: new SecretError('STORE_REFUSED_REQUEST', message, { hint }) };
   }
+  const version = versionOf(context.ref.name);
+  if (version !== undefined)
+    return toAbsentResult(
+      'OBJECT_NOT_FOUND',
+      `${product} has no version ${sanitizeUserText(version)} of ${path}`,
+      {
+        hint: 'remove ?version= for the current one, or name one that is there; check the path, too',
+      },
+    );
   return toAbsentResult('OBJECT_NOT_FOUND', `${product} has no ${path}`, {
     hint: missingPathHint(path),
   });
+}
+
+/** The version of a KV engine that a path names in its query. */
+function versionOf(path: string): string | undefined {
+  return new URLSearchParams(path.split('?')[1]).get('version') ?? undefined;
 }
 
 /** A path is often written for the other version of the KV engine. */

@@ -1,5 +1,5 @@
 import type { Redacted } from '../../core/redacted.ts';
-import type { NameGlob } from '../shared/identity/name-glob.ts';
+import type { NameGlob } from '../../formats/name-glob.ts';
 
 /**
  * How a class logs in, after defaults and allow-lists. It never holds a token or a key.
@@ -28,6 +28,11 @@ export type VaultLogin = {
    * for a mount of the method jwt, and for one that may be: the vendors' classes name no method.
    */
   readonly mayBindPod?: boolean;
+  /**
+   * A host without Kubernetes logs in, as its own configuration says. Its token is renewed whether
+   * it is used or not, a given one too. Messages name keys of dso.yaml.
+   */
+  readonly isHost?: boolean;
 };
 
 export type AuthMethod = 'kubernetes' | 'jwt' | 'approle' | 'cert' | 'token';
@@ -79,7 +84,10 @@ export type VaultCredential =
   | { readonly kind: 'approle'; readonly roleId: Redacted; readonly secretId?: Redacted }
   /** The client certificate of `login.tls`. */
   | { readonly kind: 'cert' }
-  /** No login: the token itself. Keyferry never renews or revokes it. */
+  /**
+   * No login: the token itself. Keyferry never revokes it, and renews it only for a host without
+   * Kubernetes.
+   */
   | { readonly kind: 'token'; readonly token: Redacted };
 
 /** The result of a login. One object for one token: compare by identity. */

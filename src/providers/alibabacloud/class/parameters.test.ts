@@ -458,14 +458,22 @@ test('an unknown key or parameter is a warning, with the nearest name', () => {
   );
   expect(compiled).toBeDefined();
   expect(problems.map(({ severity, message, hint }) => [severity, message, hint])).toEqual([
-    ['warning', 'the parameter env_auth_mode is unknown to alibabacloud', undefined],
+    [
+      'warning',
+      'the parameter env_auth_mode is unknown to alibabacloud',
+      'check the spelling, or remove it',
+    ],
     [
       'warning',
       'the parameter pathTranslaton is unknown to alibabacloud',
       'did you mean pathTranslation?',
     ],
     ['warning', 'item 1 has an unknown key: objectAlais', 'did you mean objectAlias?'],
-    ['warning', expect.stringContaining('jmesPath item 1 has an unknown key: alias'), undefined],
+    [
+      'warning',
+      expect.stringContaining('jmesPath item 1 has an unknown key: alias'),
+      'did you mean objectAlias?',
+    ],
   ]);
 });
 

@@ -24,6 +24,7 @@ const names = {
   provider: 'alibabacloud',
   parameters: ['objects', 'region', 'pathTranslation', 'usePodServiceAccountToken'],
   objectKeys,
+  remedies: { key: 'put the keys into a Secret for nodePublishSecretRef' },
 } as const;
 
 /**

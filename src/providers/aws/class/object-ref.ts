@@ -92,8 +92,21 @@ function readFailoverObject(
 ): SecretRef | undefined {
   const { map, type, target, selection } = primary;
   const { failoverRegion: region, reportError } = context;
-  reportUnknownKeys(object, failoverKeys, { ...context.names, parameters: ['failoverRegion'] });
-  if (readOptionalText(map, 'objectAlias') === undefined)
+  const needsAlias = readOptionalText(map, 'objectAlias') === undefined;
+  const hasAliasInside = needsAlias && object.has('objectAlias');
+  const names = { ...context.names, parameters: ['failoverRegion'] };
+  reportUnknownKeys(
+    object,
+    hasAliasInside ? [...failoverKeys, 'objectAlias'] : failoverKeys,
+    names,
+  );
+  if (hasAliasInside)
+    reportError(
+      object.position,
+      `the objectAlias of ${map.where} is inside its failoverObject`,
+      'write it beside failoverObject: the file has one name for both regions',
+    );
+  else if (needsAlias)
     reportError(
       object.position,
       `${map.where} has a failoverObject, but no objectAlias`,

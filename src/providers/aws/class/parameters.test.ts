@@ -164,6 +164,14 @@ describe('a class of AWS’s provider', () => {
         failover,
       ),
     ).toEqual(['1:95 warning: item 1, failoverObject has an unknown key: objectAlias']);
+    expect(
+      problemsOf(
+        secret('objectName: a, failoverObject: {objectName: b, objectAlias: c}'),
+        failover,
+      ),
+    ).toEqual([
+      expect.stringMatching(/error: the objectAlias of item 1 is inside its failoverObject/),
+    ]);
   });
 
   test('can use optional and encoding, which are Keyferry’s own', () => {

@@ -42,14 +42,18 @@ function collectUnknownNames(problems: readonly Problem[]): UnknownNames {
   return unknownNames;
 }
 
-/** The problem of the unknown name that was meant to be the one that this problem misses. */
+/**
+ * The problem of the unknown name that was meant to be the one that this problem misses. A key of
+ * an object can be meant as a parameter.
+ */
 function misspellingOf({ message }: Problem, unknownNames: UnknownNames): Problem | undefined {
-  const [, parameter, item = 'parameters', key] =
+  const [, parameter, item, key] =
     /^the parameter `(\w+)` is missing$|^(item .*) has no (\w+)$/.exec(message) ?? [];
   const name = parameter ?? key;
   if (name === undefined) return undefined;
   const isSuggested = new RegExp(`\\b${name}\\b`);
-  return unknownNames.get(item)?.find(({ hint = '' }) => isSuggested.test(hint));
+  const places = item === undefined ? [...unknownNames.values()] : [unknownNames.get(item) ?? []];
+  return places.flat().find(({ hint = '' }) => isSuggested.test(hint));
 }
 
 /** A hint, or a warning about a whole parameter. */

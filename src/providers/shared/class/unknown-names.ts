@@ -1,6 +1,6 @@
 import type { Problem } from '../../../core/plan.ts';
 import { sanitizeUserText } from '../../../core/safe-text.ts';
-import { nearestName } from '../../../formats/suggest.ts';
+import { nearestName, suggestName, unknownNameHint } from '../../../formats/suggest.ts';
 import type { YamlMap } from '../../../formats/yaml-objects.ts';
 
 /** The names that a provider knows. */
@@ -19,62 +19,82 @@ export type ClassNames = {
 const purposes = {
   address: 'where the store is',
   region: 'in which region to read',
+  project: 'in which project to read',
   namespace: 'in which namespace to read',
-  identity: 'with which identity to read',
+  account: 'with which identity to read',
+  podIdentity: 'with which identity to read',
+  authMethod: 'with which identity to read',
+  mountPath: 'with which identity to read',
+  audience: 'with which identity to read',
+  issuer: 'with which identity to read',
+  key: 'with which identity to read',
   role: 'with which role to read',
   mode: 'which mode a file gets',
 };
 
 type Purpose = keyof typeof purposes;
 
+/** What to do where a provider has no name for a purpose, and no remedy of its own. */
+const defaultRemedies: Readonly<Partial<Record<Purpose, string>>> = {
+  account: 'remove it: the ServiceAccount of the pod counts',
+  key: 'remove it: a class is no place for keys',
+};
+
 /**
  * The endings of the names that all vendors and their users have for a purpose, in lower case and
- * without `_` and `-`.
+ * without `_` and `-`. The first ending that fits decides.
  */
 const endings: Readonly<Record<Exclude<Purpose, 'mode'>, readonly string[]>> = {
-  address: ['address', 'addresses', 'addr', 'endpoint', 'endpointurl', 'url'],
-  region: ['region', 'regionid', 'regionname'],
-  namespace: ['namespace'],
-  identity: [
-    ...['podidentity', 'podoidc', 'serviceaccount', 'serviceaccountname', 'serviceaccounttoken'],
-    ...['authmethod', 'mountpath', 'authpath', 'audience', 'audiences'],
-    ...['providerurn', 'providerarn'],
+  address: [
+    ...['address', 'addresses', 'addr', 'endpoint', 'endpointurl', 'url'],
+    ...['server', 'host', 'hostname'],
   ],
+  region: ['region', 'regions', 'regionid', 'regionname'],
+  project: ['projectid', 'projectname'],
+  namespace: ['namespace', 'namespaces'],
+  podIdentity: ['podidentity', 'podoidc', 'serviceaccounttoken', 'rrsa', 'irsa'],
+  account: ['serviceaccount', 'serviceaccountname'],
+  authMethod: ['authmethod', 'authtype'],
+  mountPath: ['mountpath', 'mountpoint', 'authpath', 'authmount'],
+  audience: ['audience', 'audiences'],
+  issuer: ['providerurn', 'providerarn'],
+  key: ['accesskey', 'accesskeyid', 'accesskeysecret', 'secretaccesskey', 'roleid', 'secretid'],
   role: ['role', 'rolename', 'rolearn', 'roleurn', 'agency', 'agencyname', 'agencyurn'],
 };
 
 /** Whole names: as endings they would match too much. */
-const modeNames = [
-  ...['mode', 'filemode', 'defaultmode', 'objectmode'],
-  ...['permission', 'permissions', 'filepermission', 'filepermissions', 'objectpermission'],
-];
+const wholeNames: ReadonlyMap<string, Purpose> = new Map([
+  ...[
+    ...['mode', 'filemode', 'defaultmode', 'objectmode'],
+    ...['permission', 'permissions', 'filepermission', 'filepermissions', 'objectpermission'],
+  ].map((name) => [name, 'mode'] as const),
+  ['auth', 'authMethod'],
+  ['token', 'key'],
+]);
 
 /** Names of which one letter may be wrong. Shorter names have too many neighbours. */
-const misspelt: ReadonlyMap<string, Purpose> = new Map([
-  ...['vaultaddress', 'openbaoaddress', 'baoaddress', 'kmsendpoint'].map(
-    (name) => [name, 'address'] as const,
-  ),
-  ...['region', 'failoverregion'].map((name) => [name, 'region'] as const),
-  ...['namespace', 'vaultnamespace', 'openbaonamespace', 'baonamespace'].map(
-    (name) => [name, 'namespace'] as const,
-  ),
-  ...[
-    ...['usepodidentity', 'usepodoidc', 'usepodserviceaccounttoken', 'authmethod', 'audience'],
-    ...['vaultauthmountpath', 'vaultkubernetesmountpath', 'providerurn'],
-  ].map((name) => [name, 'identity'] as const),
-  ...['rolename', 'vaultrolename', 'crossaccountrolearn', 'agencyurn'].map(
-    (name) => [name, 'role'] as const,
-  ),
-  ['filepermission', 'mode'],
-]);
+const misspelt: readonly string[] = [
+  ...['vaultaddress', 'openbaoaddress', 'baoaddress', 'kmsendpoint'],
+  ...['region', 'failoverregion'],
+  ...['namespace', 'vaultnamespace', 'openbaonamespace', 'baonamespace'],
+  ...['usepodidentity', 'usepodoidc', 'usepodserviceaccounttoken', 'authmethod', 'audience'],
+  ...['vaultauthmountpath', 'vaultkubernetesmountpath', 'openbaoauthmountpath'],
+  ...['openbaokubernetesmountpath', 'baoauthmountpath', 'baokubernetesmountpath', 'providerurn'],
+  ...['rolename', 'vaultrolename', 'openbaorolename', 'crossaccountrolearn', 'agencyurn'],
+  'filepermission',
+];
 
 function purposeOf(name: string): Purpose | undefined {
   const folded = name.toLowerCase().replace(/[_-]/g, '');
-  if (modeNames.includes(folded)) return 'mode';
+  return namedPurpose(folded) ?? namedPurpose(nearestName(folded, misspelt, 1) ?? '');
+}
+
+function namedPurpose(folded: string): Purpose | undefined {
+  const whole = wholeNames.get(folded);
+  if (whole !== undefined) return whole;
   for (const [purpose, words] of Object.entries(endings))
     if (words.some((word) => folded.endsWith(word))) return purpose as Purpose;
-  const nearest = nearestName(folded, misspelt.keys(), 1);
-  return nearest === undefined ? undefined : misspelt.get(nearest);
+  return undefined;
 }
 
 /**
@@ -98,9 +118,8 @@ export function reportUnknownParameter(
     report({ ...problem, severity: 'error', message: error, hint });
     return;
   }
-  const nearest = nearestName(name, parameters);
-  const hint = nearest === undefined ? {} : { hint: `did you mean ${nearest}?` };
-  report({ ...problem, severity: 'warning', message, ...hint });
+  const hint = unknownNameHint(name, parameters);
+  report({ ...problem, severity: 'warning', message, hint });
 }
 
 /**
@@ -134,7 +153,7 @@ function remedyFor(
   if (keyText !== undefined) return `write ${keyText} in the object`;
   const parameterText = spellingsOf(name, purpose, parameters);
   if (parameterText !== undefined) return `write the parameter ${parameterText} of the class`;
-  return remedies[purpose] ?? 'remove it';
+  return remedies[purpose] ?? defaultRemedies[purpose] ?? 'remove it';
 }
 
 /** The known name that is meant, or all that are possible; undefined if there is no such name. */
@@ -145,5 +164,5 @@ function spellingsOf(
 ): string | undefined {
   const candidates = knownNames.filter((known) => purposeOf(known) === purpose);
   if (candidates.length === 0) return undefined;
-  return nearestName(name, candidates) ?? candidates.join(' or ');
+  return suggestName(name, candidates) ?? candidates.join(' or ');
 }

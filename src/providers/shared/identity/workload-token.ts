@@ -75,6 +75,11 @@ export function readWorkloadToken(
   };
 }
 
+/** The pod that a token says it is bound to, without any check; undefined if it names none. */
+export function claimedPodUid(token: string): string | undefined {
+  return claimsSchema.safeParse(decodeClaims(token)).data?.['kubernetes.io']?.pod?.uid;
+}
+
 /**
  * Checks the pod that a token is bound to, where the store may decide by it. A token that is bound
  * to no pod passes.

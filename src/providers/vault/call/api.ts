@@ -15,7 +15,7 @@ import {
 } from '../errors.ts';
 import { isPage } from '../plain-response.ts';
 import { Cluster, type NodeResponse } from './cluster.ts';
-import { type Node, Nodes } from './nodes.ts';
+import { type Node, Nodes, checkHealthStatus } from './nodes.ts';
 import { type VaultCall, fixedHeaders, headersOf, targetOf, toWireRequest } from './request.ts';
 import { type TlsFiles, createTlsFiles } from './tls-files.ts';
 
@@ -107,6 +107,11 @@ export class VaultClient implements VaultApi {
         throw classify(callErrors, errorResponse, call, secretsOf(call));
     }
     return { status, headers, body, address, json: () => parse(response, call) };
+  }
+
+  /** Asks one node for its health, once. @throws SecretError where it serves no request */
+  async checkHealth(node: Node, signal: AbortSignal): Promise<void> {
+    checkHealthStatus(await this.#health(node, signal), node);
   }
 
   async #attempt(call: VaultCall): Promise<NodeResponse> {

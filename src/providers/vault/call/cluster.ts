@@ -168,7 +168,8 @@ function isRedirect({ status }: HttpResponse): boolean {
   return status === 307;
 }
 
-function combineErrors(failures: readonly SecretError[]): SecretError {
+/** The error where no address serves. */
+export function combineErrors(failures: readonly SecretError[]): SecretError {
   const [first] = failures;
   if (first === undefined || failures.length === 1)
     return first ?? new SecretError('NOT_CONFIGURED', 'the login has no address of Vault');

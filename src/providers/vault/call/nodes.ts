@@ -71,8 +71,7 @@ export class Nodes {
       try {
         // One namespace's slow reads must not delay the check that all namespaces wait for.
         const status = await runAsKeyferry(() => this.#health(node, checkSignal));
-        const response = { status, code: undefined, text: '', requestId: undefined };
-        if (isKnownError(healthErrors, response)) throw classify(healthErrors, response, node, []);
+        checkHealthStatus(status, node);
         this.#breaker.recordSuccess(keyOf(node));
         return undefined;
       } catch (thrown) {
@@ -97,6 +96,15 @@ export class Nodes {
 
 function keyOf({ login, address }: Node): string {
   return JSON.stringify([address, Object.entries(login.tls).sort()]);
+}
+
+/**
+ * @param status of the response to `GET sys/health`
+ * @throws SecretError where the node serves no request
+ */
+export function checkHealthStatus(status: number, node: Node): void {
+  const response = { status, code: undefined, text: '', requestId: undefined };
+  if (isKnownError(healthErrors, response)) throw classify(healthErrors, response, node, []);
 }
 
 function nodeErrorOf(response: HttpResponse, node: Node, now: number): SecretError | undefined {

@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { SecretError } from '../../../core/errors.ts';
+import { SecretError, fileProblemOf } from '../../../core/errors.ts';
 import { Redacted } from '../../../core/redacted.ts';
 import type { TlsSettings } from '../../../http/connections.ts';
 import type { VaultTls } from '../types.ts';
@@ -72,7 +72,7 @@ function splitCertificates(pem: string): readonly string[] {
 
 /** Kubernetes adds entries that begin with a dot to a mounted ConfigMap. */
 async function readDirectory(path: string): Promise<readonly string[]> {
-  const names = await readdir(path).catch(() => throwUnreadable(path));
+  const names = await readdir(path).catch((thrown: unknown) => throwUnreadable(path, thrown));
   const texts = await Promise.all(
     names
       .filter((name) => !name.startsWith('.'))
@@ -85,11 +85,11 @@ async function readDirectory(path: string): Promise<readonly string[]> {
 }
 
 async function read(path: string): Promise<string> {
-  return readFile(path, 'utf8').catch(() => throwUnreadable(path));
+  return readFile(path, 'utf8').catch((thrown: unknown) => throwUnreadable(path, thrown));
 }
 
-function throwUnreadable(path: string): never {
-  throw new SecretError('NOT_CONFIGURED', `${path} cannot be read`, {
-    hint: 'files of TLS are those of the node that Keyferry runs on: mount them into its pod',
+function throwUnreadable(path: string, thrown: unknown): never {
+  throw new SecretError('NOT_CONFIGURED', `${path} cannot be read: ${fileProblemOf(thrown)}`, {
+    hint: 'it must be a file that Keyferry can see: if Keyferry runs in a container, mount it there',
   });
 }

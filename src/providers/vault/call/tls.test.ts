@@ -131,7 +131,9 @@ describe('TLS', () => {
   test('fails with the name of a missing file', async () => {
     const { callOutcome } = await setUp();
     const caFile = missingPath();
-    expect(await callOutcome({ caFile })).toContain(`NOT_CONFIGURED: ${caFile} cannot be read; `);
+    expect(await callOutcome({ caFile })).toContain(
+      `NOT_CONFIGURED: ${caFile} cannot be read: no such file; `,
+    );
   });
 
   test('logs in with a client certificate, and with a changed one', async () => {

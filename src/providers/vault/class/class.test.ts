@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { refKey } from '../../../core/plan.ts';
-import { compileNameGlob } from '../../shared/identity/name-glob.ts';
+import { compileNameGlob } from '../../../formats/name-glob.ts';
 import { type VaultNodeFacts, defaultMounts } from '../types.ts';
 import { planVault } from './class.ts';
 
@@ -634,6 +634,17 @@ describe('files', () => {
     ['"000"', undefined],
   ])('take filePermission %s as a YAML integer', (text, mode) => {
     expect(file(`filePermission: ${text}`).mode).toBe(mode);
+  });
+
+  test.each([
+    ['400', ['hint: for the mode 0400 write 0400']],
+    ['0400', []],
+    ['256', []],
+    ['"400"', []],
+  ])('give a hint if filePermission %s is decimal and looks octal', (text, hints) => {
+    const objects = `- {objectName: f, secretPath: secret/data/a, filePermission: ${text}}`;
+    const { problems } = planVault('vault')({ roleName: 'app', objects });
+    expect(problems.map(({ severity, hint }) => `${severity}: ${hint}`)).toEqual(hints);
   });
 
   test.each([

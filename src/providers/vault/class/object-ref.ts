@@ -58,6 +58,7 @@ function isQuery(text: string): boolean {
 export type ObjectReader = {
   readonly reportError: ReportAt;
   readonly reportWarning: ReportAt;
+  readonly reportHint: ReportAt;
   /** Reports what only the operator may allow. */
   readonly reportForbidden: ReportAt;
   /** The connection has a client certificate, which is the operator's. */

@@ -39,6 +39,13 @@ export const readFilePermission: ReadMode = ({ text, quoted }) => {
   return mode <= 0o777 ? mode : undefined;
 };
 
+/** Integers that are octal modes without their 0. Others, such as 256 and 420, may be decimal. */
+const octalLooks = ['400', '440', '444', '500'];
+
+function octal(mode: number): string {
+  return mode.toString(8).padStart(4, '0');
+}
+
 const parameter = 'objects';
 
 /**
@@ -56,6 +63,7 @@ export function readObjects(
     ...{
       reportError: reportAt('error'),
       reportWarning: reportAt('warning'),
+      reportHint: reportAt('hint'),
       reportForbidden: reportAt('error', 'NOT_ALLOWED_FROM_CLASS'),
     },
     usesClientCertificate: tls.certFile !== undefined,
@@ -99,9 +107,16 @@ function readSelector(map: YamlMap): Selector {
 function readOptions(
   map: YamlMap,
   selector: Selector,
-  { reportError }: ObjectReader,
+  { reportError, reportHint }: ObjectReader,
   report: (problem: Problem) => void,
 ): FileOptions {
+  const permission = map.scalar('filePermission');
+  if (permission?.quoted === false && octalLooks.includes(permission.text))
+    reportHint(
+      permission,
+      `filePermission of ${map.where} is ${permission.text}, a decimal number in YAML: the mode ${octal(Number(permission.text))}`,
+      `for the mode 0${permission.text} write 0${permission.text}`,
+    );
   const { encoding, mode } = readFileOptions(map, parameter, report, undefined, readFilePermission);
   if (selector.kind === 'whole' && encoding !== 'utf-8')
     reportError(

@@ -74,7 +74,10 @@ export function classNamesOf(dialect: VaultLogin['dialect']): ClassNames {
     provider: dialect,
     parameters: names.flatMap((name) => spellingsOf(dialect, name)),
     objectKeys,
-    remedies: { region: 'remove it: Vault has no regions' },
+    remedies: {
+      region: 'remove it: Vault has no regions',
+      key: 'write authMethod, and put it into a Secret for nodePublishSecretRef',
+    },
     otherProviderOf: (name) =>
       dialect === 'vault' && /^(open)?bao/i.test(name) ? 'openbao' : undefined,
   };

@@ -98,9 +98,9 @@ export function operatorAppRole(
     description: 'the AppRole it is configured with',
     credential: async () => ({
       kind: 'approle',
-      roleId: await readSecretFile(roleIdFile, 'role id'),
+      roleId: await readCredentialFile(roleIdFile, 'role id', mountHint),
       ...(secretIdFile !== undefined && {
-        secretId: await readSecretFile(secretIdFile, 'secret id'),
+        secretId: await readCredentialFile(secretIdFile, 'secret id', mountHint),
       }),
     }),
     fingerprintFields: { identity: 'provider-approle', roleIdFile, secretIdFile },
@@ -135,7 +135,10 @@ export function operatorToken(
         : 'the token it is configured with',
     credential: async () => ({
       kind: 'token',
-      token: tokenFile === undefined ? new Redacted('') : await readSecretFile(tokenFile, 'token'),
+      token:
+        tokenFile === undefined
+          ? new Redacted('')
+          : await readCredentialFile(tokenFile, 'token', mountHint),
     }),
     fingerprintFields: { identity: 'provider-token', tokenFile },
   };
@@ -181,14 +184,20 @@ function missingCredentialError(
   );
 }
 
-/** The trimmed text of a credential file. @throws SecretError NOT_CONFIGURED */
-async function readSecretFile(path: string, credentialName: string): Promise<Redacted> {
+const mountHint = 'mount the file into the pod of Keyferry';
+
+/** The trimmed text of a credential file. @throws SecretError NOT_CONFIGURED, with this hint */
+export async function readCredentialFile(
+  path: string,
+  credentialName: string,
+  hint: string,
+): Promise<Redacted> {
   const text = await readFile(path, 'utf8').then(
     (read) => read.trim(),
     () => '',
   );
   if (text !== '') return new Redacted(text);
   throw new SecretError('NOT_CONFIGURED', `there is no ${credentialName} in ${path}`, {
-    hint: 'mount the file into the pod of Keyferry',
+    hint,
   });
 }

@@ -206,7 +206,7 @@ describe('a token', () => {
     vault.node.state = 'sealed';
     vault.advanceClock(minutes(41));
     await tick(() => lines.length === 1);
-    expect(lines[0]).toContain('a token was not renewed');
+    expect(lines[0]).toContain('token renewal failed');
     expect(lines[0]).not.toContain(session.token.reveal());
     expect(await getSession()).toBe(session);
     vault.node.state = 'active';

@@ -7,9 +7,11 @@ import { toSecretError } from '../../../core/errors.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import type { VaultApi } from '../call/api.ts';
 import { type TlsFiles, createTlsFiles } from '../call/tls-files.ts';
-import { describeIdentity } from '../describe.ts';
-import type { VaultIdentity, VaultSession } from '../types.ts';
-import { createLoginRequest, logIn, requireStaticToken } from './login.ts';
+import { describeIdentity, isoTime } from '../describe.ts';
+import type { VaultIdentity, VaultLogin, VaultSession } from '../types.ts';
+import { type LoginResult, createLoginRequest, logIn, requireStaticToken } from './login.ts';
+import { lookUpGivenToken } from './lookup.ts';
+import { digestOf } from '../../shared/identity/fingerprint.ts';
 import { VaultToken, renewToken, revokeToken } from './token.ts';
 
 /** The timeout of background work on a token, and the longest pause after it failed. */
@@ -35,7 +37,8 @@ export type VaultTokenManagerDeps = {
 /**
  * Keeps a token for each principal, with one login at a time for each. It renews a token at about
  * two thirds of its life, in the background, while callers use it or leases depend on it. It logs
- * in again near the end of a token that renewals do not extend.
+ * in again near the end of a token that renewals do not extend. The token of a host is renewed
+ * without use as well: its secret id may have ended, so that a new login would fail.
  */
 export class VaultTokenManager {
   readonly #deps: VaultTokenManagerDeps;
@@ -79,7 +82,9 @@ export class VaultTokenManager {
   ): Promise<VaultSession> {
     signal.throwIfAborted();
     if (identity.login.method === 'token')
-      return this.#getStaticSession(cacheKey, identity, signal);
+      return identity.login.isHost === true
+        ? this.#getGivenSession(cacheKey, identity, signal)
+        : this.#getStaticSession(cacheKey, identity, signal);
     const currentToken = this.#currentTokens.get(cacheKey);
     const isUsable =
       currentToken !== undefined &&
@@ -103,7 +108,8 @@ export class VaultTokenManager {
    */
   invalidate(cacheKey: string, session: VaultSession): boolean {
     const currentToken = this.#currentTokens.peek(cacheKey);
-    if (session.loggedInAt === undefined) return this.#staticSessions.peek(cacheKey) !== session;
+    if (session.loggedInAt === undefined)
+      return (currentToken?.session ?? this.#staticSessions.peek(cacheKey)) !== session;
     if (currentToken?.session !== session) return true;
     if (isRecent(session.loggedInAt, minInvalidationAgeMs, this.#now())) return false;
     this.#currentTokens.delete(cacheKey);
@@ -154,18 +160,48 @@ export class VaultTokenManager {
     return this.#inFlightLogins.run(cacheKey, signal, async (loginSignal) => {
       const credential = await getCredential(loginSignal);
       const request = await createLoginRequest(login, credential, this.#tlsFiles);
-      const loginResult = await logIn(this.#deps, login, request, loginSignal);
-      const token = new VaultToken({
-        login,
-        loginResult,
-        issuedAt: this.#now(),
-        random: this.#random,
-      });
-      this.#currentTokens.set(cacheKey, token);
-      this.#liveTokens.set(token.session, token);
-      this.#tickTimer ??= setInterval(() => this.tick(), tickMs).unref();
-      return token;
+      return this.#add(cacheKey, login, await logIn(this.#deps, login, request, loginSignal));
     });
+  }
+
+  #add(
+    cacheKey: string,
+    login: VaultLogin,
+    loginResult: LoginResult,
+    { isGiven = false } = {},
+  ): VaultToken {
+    const token = new VaultToken({
+      ...{ login, loginResult, isGiven },
+      issuedAt: this.#now(),
+      random: this.#random,
+    });
+    this.#currentTokens.set(cacheKey, token);
+    this.#liveTokens.set(token.session, token);
+    this.#tickTimer ??= setInterval(() => this.tick(), tickMs).unref();
+    if (login.isHost === true)
+      this.#logToken(token, isGiven ? 'the given token is valid' : 'logged in');
+    return token;
+  }
+
+  /** A token that was given to a host. Its file can have another one at any time. */
+  async #getGivenSession(
+    cacheKey: string,
+    { login, getCredential }: VaultIdentity,
+    signal: AbortSignal,
+  ): Promise<VaultSession> {
+    const given = requireStaticToken(await getCredential(signal));
+    const text = given.reveal();
+    const currentToken = this.#currentTokens.get(cacheKey);
+    if (currentToken?.session.token.reveal() === text && this.#now() < currentToken.expiresAt) {
+      this.#maintain(currentToken);
+      return currentToken.session;
+    }
+    const flightKey = `${cacheKey} ${digestOf(text)}`;
+    const token = await this.#inFlightLogins.run(flightKey, signal, async (lookupSignal) => {
+      const loginResult = await lookUpGivenToken(this.#deps, login, given, lookupSignal);
+      return this.#add(cacheKey, login, loginResult, { isGiven: true });
+    });
+    return token.session;
   }
 
   async #getStaticSession(
@@ -191,10 +227,33 @@ export class VaultTokenManager {
         this.#runInBackground(token, 'a token was not revoked', (signal) =>
           revokeToken(this.#deps, token, signal),
         );
-    } else if (this.#isDue(token) && !token.isFinal && (dependents > 0 || token.isUsed))
-      this.#runInBackground(token, 'a token was not renewed', (signal) =>
-        renewToken(this.#deps, token, signal),
+    } else if (this.#isDue(token) && !token.isFinal && this.#isNeeded(token))
+      this.#runInBackground(token, 'token renewal failed', async (signal) => {
+        const isRenewed = await renewToken(this.#deps, token, signal);
+        this.#logToken(token, `token renewal ${isRenewed ? 'succeeded' : 'was refused'}`);
+      });
+  }
+
+  #isNeeded({ dependents, isUsed, session: { login } }: VaultToken): boolean {
+    return dependents > 0 || isUsed || login.isHost === true;
+  }
+
+  /** A host has few tokens, and its operator looks for these lines. */
+  #logToken({ session, isFinal, expiresAt, dueAt }: VaultToken, message: string): void {
+    const { login } = session;
+    const fields = { login: describeIdentity(session) };
+    const write = (text: string, times: object = {}): void =>
+      this.#deps.log[login.isHost === true ? 'info' : 'debug']({ ...fields, ...times }, text);
+    if (expiresAt === Infinity)
+      return write(`${message}; no end of it is known, so there is no token renewal`);
+    const times = { expiresAt: isoTime(expiresAt) };
+    if (!isFinal) write(`${message}; the next token renewal is at ${isoTime(dueAt)}`, times);
+    else if (login.method === 'token')
+      this.#deps.log.warn(
+        { ...fields, ...times },
+        `${message}; no token renewal extends it further`,
       );
+    else write(`${message}; no token renewal extends it further, a new login follows`, times);
   }
 
   #isDue({ lifeStartedAt, dueAt, pausedUntil }: VaultToken): boolean {

@@ -22,6 +22,8 @@ export type VaultTokenOptions = {
   readonly issuedAt: number;
   /** From 0 up to, but not including, 1: makes renewals earlier by up to a tenth of the life. */
   readonly random: () => number;
+  /** The token was given to Keyferry, which has only looked it up. */
+  readonly isGiven?: boolean;
 };
 
 /**
@@ -31,7 +33,7 @@ export type VaultTokenOptions = {
 export class VaultToken {
   /** Its `expiresAt` moves with every renewal. */
   readonly session: VaultSession;
-  /** Vault does not store batch tokens, so it cannot revoke them. */
+  /** Vault does not store batch tokens, so it cannot revoke them. A given token is not ours. */
   readonly isRevocable: boolean;
   /** Renewals do not extend it any more. */
   isFinal: boolean;
@@ -45,19 +47,19 @@ export class VaultToken {
   pausedUntil = 0;
   /** When another token replaced it. */
   supersededAt: number | undefined;
-  readonly #initialLifeMs: number;
+  #fullLifeMs: number;
   readonly #random: () => number;
   #life: Life;
 
-  constructor({ login, loginResult, issuedAt, random }: VaultTokenOptions) {
+  constructor({ login, loginResult, issuedAt, random, isGiven = false }: VaultTokenOptions) {
     const { token, renewable, isBatch, uses, expiresAt } = loginResult;
     this.#random = random;
-    this.#initialLifeMs = expiresAt - issuedAt;
-    this.#life = this.#lifeOf(issuedAt, this.#initialLifeMs);
-    this.isRevocable = !isBatch && uses === Infinity;
+    this.#fullLifeMs = expiresAt - issuedAt;
+    this.#life = this.#lifeOf(issuedAt, this.#fullLifeMs);
+    this.isRevocable = !isGiven && !isBatch && uses === Infinity;
     this.isFinal = !renewable || isBatch || uses !== Infinity;
     this.usesLeft = uses;
-    this.session = { login, token, loggedInAt: issuedAt };
+    this.session = { login, token, ...(!isGiven && { loggedInAt: issuedAt }) };
     if (expiresAt !== Infinity)
       Object.defineProperty(this.session, 'expiresAt', {
         enumerable: true,
@@ -89,12 +91,13 @@ export class VaultToken {
   }
 
   /**
-   * Records a renewal that was sent at `sentAt`. A life that is shorter than the first one shows
+   * Records a renewal that was sent at `sentAt`. A life that is shorter than an earlier one shows
    * that the max TTL is near, so the token is final.
    */
   extend(sentAt: number, lifeMs: number): void {
     this.#life = this.#lifeOf(sentAt, lifeMs);
-    if (lifeMs < this.#initialLifeMs - roundingMs) this.isFinal = true;
+    if (lifeMs < this.#fullLifeMs - roundingMs) this.isFinal = true;
+    this.#fullLifeMs = Math.max(this.#fullLifeMs, lifeMs);
     this.isUsed = false;
     this.pausedUntil = 0;
   }
@@ -107,18 +110,22 @@ export class VaultToken {
 /**
  * Renews a token by itself. It also records when renewals do not extend the token any more, or when
  * Vault rejects it.
+ * @returns whether Vault renewed it
  * @throws SecretError
  */
 export async function renewToken(
   { api, now }: { readonly api: VaultApi; readonly now: () => number },
   token: VaultToken,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<boolean> {
   const sentAt = now();
   try {
     const response = await callTokenApi(api, token, 'renew-self', signal);
-    if (response.status === 400) token.isFinal = true;
-    else token.extend(sentAt, readAuth(response, token.session.login).lease_duration * 1_000);
+    const isRenewed = response.status !== 400;
+    if (isRenewed)
+      token.extend(sentAt, readAuth(response, token.session.login).lease_duration * 1_000);
+    else token.isFinal = true;
+    return isRenewed;
   } catch (thrown) {
     const { code } = toSecretError(thrown);
     if (code === 'ACCESS_DENIED') token.isFinal = true;
