@@ -1,4 +1,3 @@
-import { SecretError } from '../core/errors.ts';
 import type { HostStore, StoreConfig, StoreType } from '../core/host-store.ts';
 import { withSecretKey } from './shared/credentials/secret-key-file.ts';
 import type { ProviderDeps } from './shared/deps.ts';
@@ -42,10 +41,6 @@ function openVault(dialect: 'vault' | 'openbao'): OpenHostStore {
     const { createVaultHostStore } = await import('./vault/host.ts');
     return createVaultHostStore(dialect, config, context);
   };
-}
-
-function notYet({ type }: StoreConfig): Promise<never> {
-  throw new SecretError('NOT_CONFIGURED', `${type} cannot be read without Kubernetes yet`);
 }
 
 /** Where a local store is if its configuration does not say. */
