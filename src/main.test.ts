@@ -52,9 +52,9 @@ describe('the program', () => {
   test('completes all its commands', async () => {
     const { code, stdout } = await keyferry('completion', 'fish');
     expect(code).toBe(0);
-    const commands = [...stdout.matchAll(/'__keyferry_at keyferry' -a '(\w+)'/g)];
+    const commands = [...stdout.matchAll(/'__keyferry_at keyferry' -a '([\w-]+)'/g)];
     expect(commands.map(([, name]) => name)).toEqual(
-      'serve health mount lint local version completion demo'.split(' '),
+      'serve health mount lint local version completion docker-agent demo'.split(' '),
     );
   });
 

@@ -17,17 +17,19 @@ if (oldNode !== undefined) {
 const stop = new AbortController();
 
 /**
- * How long a command may clean up after the first signal, in milliseconds. `serve` has its own
- * limit. The other commands, which are not listed, end at once.
+ * How long a command may clean up after the first signal, in milliseconds. Servers have their own
+ * limits. The other commands, which are not listed, end at once.
  */
 const cleanupMs: Readonly<Record<string, number>> = { demo: 5_000, local: 1_000, mount: 1_000 };
+const servers = ['serve', 'docker-agent'];
 
 /** The first signal stops the command, the second ends the process. */
 function onSignal(name: NodeJS.Signals): void {
   if (stop.signal.aborted) endBySignal(name);
   stop.abort(new SecretError('CANCELLED', `stopped by ${name}`));
   const command = process.argv[2] ?? '';
-  if (command !== 'serve') setTimeout(() => endBySignal(name), cleanupMs[command] ?? 0).unref();
+  if (!servers.includes(command))
+    setTimeout(() => endBySignal(name), cleanupMs[command] ?? 0).unref();
 }
 
 /**
@@ -121,6 +123,12 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
     (await import('./cli/completion/command.ts')).completionCommand({
       stdout,
       program: () => createProgram(Object.keys(commands)),
+    }),
+  'docker-agent': async () =>
+    (await import('./cli/docker-agent.ts')).dockerAgentCommand({
+      ...commonDeps,
+      version: KEYFERRY_VERSION,
+      script: executable.script,
     }),
   demo: async () =>
     (await import('./cli/demo/command.ts')).demoCommand({ ...commonDeps, executable }),

@@ -1,33 +1,21 @@
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
-import { createCacheMetrics } from '../cache/metrics.ts';
-import { SecretCache } from '../cache/secret-cache.ts';
-import { CpuScheduler } from '../concurrency/cpu-scheduler.ts';
-import { WorkloadMemory } from '../concurrency/workload-memory.ts';
-import { NamespaceLimiter } from '../concurrency/namespace-limiter.ts';
 import { createRateLimiterMetrics } from '../concurrency/rate-limiter.ts';
 import type { Settings } from '../config/settings.ts';
 import { SecretError } from '../core/errors.ts';
 import type { Provider } from '../core/provider.ts';
-import { createHttpClient } from '../http/client.ts';
 import { type KubeAccess, type KubeApi, createKubeApi } from '../kube/api.ts';
 import { PodEvents } from '../kube/events.ts';
 import { PodWatch } from '../kube/pod-watch.ts';
 import { ServiceAccounts } from '../kube/service-accounts.ts';
-import { Audit } from '../mount/audit.ts';
-import { MountMetrics } from '../mount/metrics.ts';
-import { type Mount, createMount } from '../mount/mount.ts';
-import { PlanCache } from '../mount/plan-cache.ts';
-import { createRenderSteps } from '../mount/render.ts';
-import { Staleness } from '../mount/staleness.ts';
-import { VolumeHistory } from '../mount/volume-history.ts';
+import type { Mount } from '../mount/mount.ts';
+import { createOutgoingHttp, createPipeline } from './pipeline.ts';
 import { type ProviderContext, providers as providerRegistry } from '../providers/registry.ts';
 import { createFingerprint } from '../providers/shared/identity/fingerprint.ts';
 import {
   SharedIdentity,
   createSharedIdentityMetrics,
 } from '../providers/shared/identity/shared-identity.ts';
-import { readCaFile } from './start-checks.ts';
 
 /** A composed process: the mount pipeline and its providers. */
 export type Composition = {
@@ -62,14 +50,7 @@ export async function compose({
   versionKey,
 }: ComposeDeps): Promise<Composition> {
   const now = Date.now;
-  const http = createHttpClient({
-    proxy: {
-      httpsProxy: env.HTTPS_PROXY ?? env.https_proxy,
-      httpProxy: env.HTTP_PROXY ?? env.http_proxy,
-      noProxy: env.NO_PROXY ?? env.no_proxy,
-    },
-    ...(settings.caFile !== undefined && { ca: await readCaFile(settings.caFile) }),
-  });
+  const http = await createOutgoingHttp(env, settings.caFile);
   const kubeApi = createKubeApi({ http, env, ...kubeAccess(settings) });
   const providerContext: ProviderContext = {
     settings,
@@ -93,56 +74,31 @@ export async function compose({
   const providers = await loadProviders(settings.providers, providerContext);
   const podWatch =
     settings.podWatch === 'on' ? watchPods({ api: kubeApi, env, now, log }) : undefined;
-  const presence = podWatch && ((uid: string) => podWatch.presence(uid));
-  const workloadMemory = new WorkloadMemory({ ...(presence && { presence }) });
-  const cache = new SecretCache({
-    workloadMemory,
-    now,
-    random: Math.random,
-    maxBytes: settings.cacheBytes,
+  const pipeline = createPipeline({
+    ...{ providers, log, now, registry, versionKey },
     freshness: (name) => ({
       refreshIntervalMs:
         settings.refreshInterval ?? providerRegistry[name]?.refreshInterval ?? 30_000,
       maxStaleMs: settings.maxStale,
     }),
-    metrics: (bytes) => createCacheMetrics(registry, bytes),
-    log,
+    cacheBytes: settings.cacheBytes,
+    maxMounts: settings.maxMounts,
+    maxResponseBytes: settings.maxResponseBytes,
     patienceMs: settings.firstMountPatience,
-    ...(presence && { presence }),
+    ...(podWatch && { presence: (uid: string) => podWatch.presence(uid) }),
+    ...(settings.events === 'on' && { events: new PodEvents({ api: kubeApi, now, log }) }),
   });
-  const metrics = new MountMetrics(registry);
-  const mount = createMount({
-    providers,
-    namespaceLimiter: new NamespaceLimiter({ limit: settings.maxMounts, maxQueue: 2_000 }),
-    largeMountLimiter: new NamespaceLimiter({ limit: 8, maxQueue: 2_000 }),
-    plans: new PlanCache(),
-    cache,
-    cpuScheduler: new CpuScheduler({ onWaited: (ms) => metrics.recordCpuWait(ms) }),
-    renderSteps: createRenderSteps({ versionKey, maxBytes: settings.maxResponseBytes }),
-    volumeHistory: new VolumeHistory(workloadMemory),
-    audit: new Audit({ log, now, workloadMemory }),
-    metrics,
-    staleness: new Staleness({
-      registry,
-      workloadMemory,
-      ...(settings.events === 'on' && { events: new PodEvents({ api: kubeApi, now, log }) }),
-    }),
-    log,
-    now,
-  });
-  const maintenance = setInterval(() => cache.tick(), 1_000);
-  maintenance.unref();
   const stop = new AbortController();
   const podWatchDone = podWatch?.run(stop.signal);
   return {
-    mount,
+    mount: pipeline.mount,
     reportInvalid(provider, error) {
-      metrics.recordMount(provider, error.code, 0);
+      pipeline.metrics.recordMount(provider, error.code, 0);
       log.warn({ provider, code: error.code, reason: error.summary }, 'mount failed');
     },
     providers,
     async close() {
-      clearInterval(maintenance);
+      pipeline.close();
       stop.abort(new SecretError('SHUTTING_DOWN', 'Keyferry is stopping'));
       await podWatchDone;
       const signal = AbortSignal.timeout(2_000);

@@ -107,6 +107,12 @@ export class EntryCache {
     while (this.#bytes > this.#maxBytes && this.#evictOne());
   }
 
+  /** The entry has to be read again before it serves. */
+  expire(key: string): void {
+    const entry = this.#entries.get(key);
+    if (entry !== undefined) this.put({ ...entry, freshUntil: 0 });
+  }
+
   drop(key: string): void {
     const entry = this.#entries.get(key);
     if (entry !== undefined) this.#remove(entry);

@@ -93,6 +93,31 @@ describe('a read', () => {
   });
 });
 
+describe('a read with `refresh`', () => {
+  test('asks the store for a fresh value too, with the version that is cached', async () => {
+    const { cache, provider, readText } = createCacheFixture();
+    provider.script('db', value('one'), value('two'));
+    const grant = grantOf({});
+    expect(await readText(grant)).toBe('one');
+    expect(await readText(grant)).toBe('one');
+    const [outcome] = await cache.read(provider, [grant], { ...waiter(), refresh: true });
+    expect(formatOutcome(outcome!)).toBe('two');
+    expect(await readText(grant)).toBe('two');
+    expect(provider.calls).toHaveLength(2);
+  });
+
+  test('is served no last good value, which others still are', async () => {
+    const { cache, provider, readText } = createCacheFixture();
+    provider.script('db', value('one'), failed('STORE_UNAVAILABLE'));
+    const grant = grantOf({});
+    await readText(grant);
+    const pendingRead = cache.read(provider, [grant], { ...waiter(), refresh: true });
+    await advanceTimers(minute);
+    expect((await pendingRead).map(formatOutcome)).toEqual(['failed STORE_UNAVAILABLE']);
+    expect(await readText(grant)).toBe('one');
+  });
+});
+
 describe('a provider with a defect', () => {
   const faultyFetches: [string, (provider: Provider) => Provider['fetch'], string][] = [
     [

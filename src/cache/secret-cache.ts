@@ -28,6 +28,8 @@ export type Waiter = {
   readonly signal: AbortSignal;
   /** Milliseconds since the epoch. */
   readonly deadline: number;
+  /** Serve no value that the store does not confirm now, not even in an outage. Default false. */
+  readonly refresh?: boolean;
 };
 
 /** What {@link SecretCache} needs. */
@@ -111,6 +113,8 @@ export class SecretCache {
     grants: readonly Grant[],
     waiter: Waiter,
   ): Promise<readonly Outcome[]> {
+    if (waiter.refresh === true)
+      for (const grant of grants) this.#entries.expire(this.#keys.entryKey(grant));
     return (
       this.readCached(provider, grants) ??
       Promise.all(grants.map((grant) => this.#readOne(provider, grant, waiter)))
@@ -162,7 +166,8 @@ export class SecretCache {
    */
   async #readOne(provider: Provider, grant: Grant, waiter: Waiter): Promise<Outcome> {
     const { ref } = grant;
-    const staleValue = (): SecretValue | undefined => this.#staleValue(provider, grant);
+    const staleValue = (): SecretValue | undefined =>
+      waiter.refresh === true ? undefined : this.#staleValue(provider, grant);
     const toOutcome = (servedGrant: Grant, value: SecretValue, source: string): Outcome => {
       this.#metrics.served.inc({ provider: provider.name, source });
       return { kind: 'value', ref, served: servedGrant.ref, value };

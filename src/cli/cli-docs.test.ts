@@ -2,6 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import type { Command } from 'commander';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { dockerAgentFlags } from '../config/docker-agent-settings.ts';
 import { settingFlags } from '../config/settings.ts';
 import { completionCommand } from './completion/command.ts';
 import { healthCommand } from './health.ts';
@@ -35,15 +36,20 @@ function section(name: string): string {
 }
 
 describe('docs/cli.md', () => {
-  test.each(settingFlags.map((flag) => [flag.long ?? '', flag] as const))(
-    'has %s as it is',
-    (long, flag) => {
-      const row = docs.split('\n').find((line) => line.startsWith(`| \`${long}\` |`)) ?? '';
-      expect(row).toContain(`| \`${flag.envVar ?? ''}\` |`);
-      if (typeof flag.defaultValue === 'string')
-        expect(row).toContain(`| \`${flag.defaultValue}\` |`);
-    },
-  );
+  test.each(
+    [
+      ...settingFlags.map((flag) => ['serve', flag] as const),
+      ...dockerAgentFlags.map((flag) => ['docker-agent', flag] as const),
+    ].map(([command, flag]) => [command, flag.long ?? '', flag] as const),
+  )('has of %s %s as it is', (command, long, flag) => {
+    const row =
+      section(command)
+        .split('\n')
+        .find((line) => line.startsWith(`| \`${long}\` |`)) ?? '';
+    expect(row).toContain(`| \`${flag.envVar ?? ''}\` |`);
+    if (typeof flag.defaultValue === 'string')
+      expect(row).toContain(`| \`${flag.defaultValue}\` |`);
+  });
 
   test.each(commands.map((command) => [command.name(), command] as const))(
     'has all flags and subcommands of %s',

@@ -11,6 +11,7 @@ import { compose } from '../app/app.ts';
 import { warnOfMissingDirectory } from '../app/start-checks.ts';
 import { createDriverMount } from '../csi/mount-request.ts';
 import { warningForServe } from './node-version.ts';
+import { untilAborted } from './until-aborted.ts';
 
 /** What {@link serveCommand} needs of the process. */
 export type ServeDeps = {
@@ -71,9 +72,4 @@ export function serveCommand({ version, env, stop }: ServeDeps): Command {
     await close();
     log.info('stopped');
   });
-}
-
-async function untilAborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return;
-  await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
 }

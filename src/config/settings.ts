@@ -113,14 +113,15 @@ export type Settings = {
   readonly localKey: string;
 };
 
-const flag = (flags: string, description: string, env: string): Option =>
+/** A flag with its variable. */
+export const flag = (flags: string, description: string, env: string): Option =>
   new Option(flags, description).env(env);
 
 const sharedIdentityModes = ['granted', 'all', 'none'] as const;
 const switches = ['on', 'off'] as const;
 
-/** Shows the words in the help and in a shell's completion. `parseSettings` checks them. */
-function withChoices(option: Option, choices: readonly string[]): Option {
+/** Shows the words in the help and in a shell's completion. The parsers check them. */
+export function withChoices(option: Option, choices: readonly string[]): Option {
   option.argChoices = [...choices];
   return option;
 }
@@ -285,7 +286,8 @@ export function parseSettings(raw: RawSettings): Settings {
 /** The whole read ends after 30 s, and with it the cause of its failure would be lost. */
 const maxPatienceMs = 25_000;
 
-function parsePatience(text: string): number {
+/** At most 25 s. @throws SecretError NOT_CONFIGURED */
+export function parsePatience(text: string): number {
   const setting = '--first-mount-patience';
   const patience = parseDuration(text, setting);
   return patience <= maxPatienceMs
@@ -308,7 +310,8 @@ function parseProviders(text: string): readonly string[] {
   return [...new Set(names)];
 }
 
-function parseAddresses(text: string): string {
+/** See `healthAddress`. @throws SecretError NOT_CONFIGURED */
+export function parseAddresses(text: string): string {
   const shape = /^((\[[0-9a-fA-F:.]+\]|[^:,\s]*):[0-9]{1,5}|unix:\/[^,\s]+)$/;
   if (text.split(',').every((address) => shape.test(address))) return text;
   throw new SecretError(

@@ -18,7 +18,7 @@ import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { eventually } from '../../test/csi/harness.ts';
 import { createCsiMetrics } from './metrics.ts';
-import { bindSocket, removeLeftovers } from './socket-file.ts';
+import { bindSocket, removeLeftovers } from '../sockets/socket-file.ts';
 import { ProviderSockets, type ProviderSocketsOptions } from './sockets.ts';
 
 let folder: string;

@@ -15,7 +15,7 @@ import {
   ownerOf,
   type BoundSocket,
   type DeadSocket,
-} from './socket-file.ts';
+} from '../sockets/socket-file.ts';
 
 /** Options of {@link ProviderSockets}. */
 export type ProviderSocketsOptions = {
@@ -80,7 +80,7 @@ export class ProviderSockets {
       provider,
       path: socketPath(providersDir, provider),
     }));
-    for (const { path } of paths) checkSocketPath(path);
+    for (const { path } of paths) checkSocketPath(path, '--providers-dir');
     await mkdir(providersDir, { recursive: true });
     await removeLeftovers(providersDir);
     for (const { provider, path } of paths) {

@@ -27,6 +27,8 @@ export type MountContext = {
   readonly signal: AbortSignal;
   /** The time by which the response must be sent, in milliseconds since the epoch. */
   readonly deadline: number;
+  /** See `refresh` of a cache's waiter. */
+  readonly refresh?: boolean;
   /** What the mount does now. The pipeline sets it; the message at the deadline names it. */
   stage?: MountStage;
 };
@@ -173,7 +175,11 @@ export function createMount(deps: MountDeps): Mount {
       return cache.read(provider, grants, context);
     };
     const outcomesAtOnce =
-      plan.refs.length > largePlanRefs ? cache.readCached(provider, grants) : await read();
+      plan.refs.length <= largePlanRefs
+        ? await read()
+        : context.refresh === true
+          ? undefined
+          : cache.readCached(provider, grants);
     if (outcomesAtOnce !== undefined)
       return { outcomes: outcomesAtOnce, volume: await render(outcomesAtOnce) };
     await runInTurn(

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { mkdir, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { writeVolume } from '../../src/cli/mount/volume-writer.ts';
+import { writeVolume } from '../../src/mount/volume-writer.ts';
 import { isFinal, rpcError } from './mount-result.ts';
 import { parseClass, type PodView, type Publication } from './cluster.ts';
 import { createConnections } from './connections.ts';

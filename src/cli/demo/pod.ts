@@ -7,7 +7,7 @@ import { DriverClient } from '../../csi/client.ts';
 import { readClassFile } from '../lint/class-file.ts';
 import { volumeTable } from '../mount/format.ts';
 import { type Requester, buildMountRequest } from '../mount/request.ts';
-import { writeVolume } from '../mount/volume-writer.ts';
+import { writeVolume } from '../../mount/volume-writer.ts';
 
 /** What {@link DemoPod} needs. */
 export type DemoPodOptions = {

@@ -20,7 +20,7 @@ import { formatMount, formatWarnings, mountFormats } from './format.ts';
 import { readOneClass, readPairs } from './input.ts';
 import { type Requester, buildMountRequest, buildPipelineRequest } from './request.ts';
 import { classWarnings } from './warnings.ts';
-import { writeVolume } from './volume-writer.ts';
+import { writeVolume } from '../../mount/volume-writer.ts';
 
 /** What {@link mountCommand} needs of the process. */
 export type MountDeps = {

@@ -59,7 +59,7 @@ describe('the page of dso.yaml', () => {
 
   test('has examples that are read without a problem', () => {
     const examples = blocks('yaml').filter((block) => !block.startsWith('services:'));
-    expect(examples).toHaveLength(3);
+    expect(examples).toHaveLength(4);
     for (const example of examples)
       expect(readDsoConfig(example, 'dso-yaml.md').problems).toEqual([]);
   });

@@ -183,6 +183,7 @@ function toConfig(file: DsoFile, host: HostDefaults | 'unknown', report: Report)
     defaults: { ...(provider !== undefined && { provider }), ...(rotation && { rotation }) },
     agent: {
       watch: { pollingIntervalMs: file.agent?.watch?.polling_interval ?? defaultPollingMs },
+      ...(file.agent?.grants && { grants: file.agent.grants }),
     },
     exec: file.exec ?? given.exec,
   };

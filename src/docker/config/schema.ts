@@ -101,6 +101,16 @@ function toRotation({
   };
 }
 
+const globs = z.array(text, 'must be a list').min(1, 'must not be empty');
+
+/** What applications may read. `projects` and `paths` are required, so that none is forgotten. */
+const grant = z.strictObject({
+  projects: globs,
+  services: globs.optional(),
+  stores: globs.optional(),
+  paths: globs,
+});
+
 const shortest = 30_000;
 const longest = 300_000;
 
@@ -130,6 +140,7 @@ export const fileSchema = z.strictObject({
             .optional(),
         })
         .optional(),
+      grants: z.array(grant, 'must be a list').optional(),
     })
     .optional(),
   exec: z.enum(['on', 'off'], 'must be on or off').optional(),

@@ -47,6 +47,20 @@ export type SecretConfig = {
   readonly mappings: ReadonlyMap<string, string>;
 };
 
+/**
+ * What some applications may read. Each list has globs: `*` matches any characters but `/`, and
+ * `**` any characters.
+ */
+export type HostGrant = {
+  readonly projects: readonly string[];
+  /** Absent: all services. */
+  readonly services?: readonly string[] | undefined;
+  /** Names of stores. Absent: all stores. */
+  readonly stores?: readonly string[] | undefined;
+  /** For the path of a reference, without its field. */
+  readonly paths: readonly string[];
+};
+
 /** dso.yaml, whichever of its two forms was written. */
 export type DsoConfig = {
   /** By name. Empty: the configuration of the host names the store. */
@@ -57,7 +71,11 @@ export type DsoConfig = {
     readonly provider?: string;
     readonly rotation?: Rotation;
   };
-  readonly agent: { readonly watch: { readonly pollingIntervalMs: number } };
+  readonly agent: {
+    readonly watch: { readonly pollingIntervalMs: number };
+    /** Only in the configuration of a host. Absent: applications may read everything. */
+    readonly grants?: readonly HostGrant[];
+  };
   /** Whether `docker exec` sees the variables. */
   readonly exec: 'on' | 'off';
 };

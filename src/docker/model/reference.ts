@@ -10,6 +10,8 @@ export type DsoRef = {
   readonly path: string;
   /** A key of the JSON object. Absent: the whole text, or the value of an object's only key. */
   readonly field?: string;
+  /** A mapping of dso.yaml: the whole text, if the secret is no JSON object. */
+  readonly orWhole?: true;
 };
 
 /** `dso://...` is the value of a variable, `dsofile://...` a file whose path is the value. */

@@ -6,7 +6,7 @@ import type { SecretRequest } from './types.ts';
 /** What the mappings of a secret ask for. */
 export function mappedRequests(secret: SecretConfig): readonly SecretRequest[] {
   return Array.from(secret.mappings, ([field, name]) => ({
-    ...{ name, ref: { ...refOf(secret), field }, inject: secret.inject },
+    ...{ name, ref: { ...refOf(secret), field, orWhole: true as const }, inject: secret.inject },
   }));
 }
 

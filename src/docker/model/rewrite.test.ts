@@ -266,7 +266,9 @@ secrets:
   - name: my-app/db
     mappings: {username: DB_USER, password: DB_PASSWORD}
 ${more}`;
-  const ref = (field: string) => ({ provider: 'huawei', path: 'my-app/db', field });
+  const ref = (field: string) => ({
+    ...{ provider: 'huawei', path: 'my-app/db', field, orWhole: true },
+  });
 
   test('fill bare keys, and no others', () => {
     const environment = { DB_PASSWORD: null, OTHER: null };
@@ -306,7 +308,7 @@ ${more}`;
     );
     expect(services[0]!.variables).toEqual([]);
     expect(services[0]!.files).toEqual([
-      { path: 'tls.crt', ref: { path: 'tls', field: 'crt' }, variable: 'CERT' },
+      { path: 'tls.crt', ref: { path: 'tls', field: 'crt', orWhole: true }, variable: 'CERT' },
       { path: 'ca.pem', ref: { path: 'ca' } },
     ]);
   });

@@ -2,7 +2,7 @@ import { SecretError } from '../../core/errors.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import { classEndpoint } from '../../http/endpoint.ts';
 import { type Setting, createEnvReader, createSettingParser, findSetting } from '../shared/env.ts';
-import { type NameGlob, compileNameGlob } from '../shared/identity/name-glob.ts';
+import { type NameGlob, compileNameGlob } from '../../formats/name-glob.ts';
 import {
   maxAddresses,
   normalizeNamespace,

@@ -1,5 +1,5 @@
 import type { Redacted } from '../../core/redacted.ts';
-import type { NameGlob } from '../shared/identity/name-glob.ts';
+import type { NameGlob } from '../../formats/name-glob.ts';
 
 /**
  * How a class logs in, after defaults and allow-lists. It never holds a token or a key.

@@ -8,7 +8,7 @@ import { nearestName } from '../../../formats/suggest.ts';
 import { type YamlNode, nodeAt } from '../../../formats/yaml-tree.ts';
 import { readYamlDocument } from '../../../formats/yaml.ts';
 import { yamlToPlain } from '../../../formats/yaml-values.ts';
-import { type NameGlob, compileNameGlob } from './name-glob.ts';
+import { type NameGlob, compileNameGlob } from '../../../formats/name-glob.ts';
 
 /**
  * The providers whose shared identities the file grants. `cce` reads an annotation of the

@@ -4,7 +4,7 @@ import type { SharedIdentityMode } from '../../../core/provider.ts';
 import { sanitizeUserText } from '../../../core/safe-text.ts';
 import type { Workload } from '../../../core/workload.ts';
 import { GrantsFile, type SharedIdentityGrant, type SharedIdentityMetrics } from './grants-file.ts';
-import type { NameGlob } from './name-glob.ts';
+import type { NameGlob } from '../../../formats/name-glob.ts';
 
 export { createSharedIdentityMetrics } from './grants-file.ts';
 

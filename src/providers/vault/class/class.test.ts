@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { refKey } from '../../../core/plan.ts';
-import { compileNameGlob } from '../../shared/identity/name-glob.ts';
+import { compileNameGlob } from '../../../formats/name-glob.ts';
 import { type VaultNodeFacts, defaultMounts } from '../types.ts';
 import { planVault } from './class.ts';
 

@@ -1,6 +1,6 @@
 import { randomInt } from 'node:crypto';
 import { linkSync, lstatSync, renameSync, unlinkSync, type BigIntStats } from 'node:fs';
-import { chmod, link, lstat, mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { chmod, chown, link, lstat, mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import { SecretError, errorCodeOf } from '../core/errors.ts';
@@ -17,8 +17,11 @@ export type BoundSocket = { readonly path: string; readonly server: Server; read
 /** Identifies a file. */
 type Inode = Pick<BigIntStats, 'dev' | 'ino'>;
 
-/** @throws SecretError NOT_CONFIGURED if the path is too long for a socket */
-export function checkSocketPath(path: string): void {
+/**
+ * @param flag the setting that has the path, or its directory
+ * @throws SecretError NOT_CONFIGURED if the path is too long for a socket
+ */
+export function checkSocketPath(path: string, flag: string): void {
   const bytes = Math.max(
     Buffer.byteLength(path),
     Buffer.byteLength(join(temporaryName(path), 's')),
@@ -27,20 +30,30 @@ export function checkSocketPath(path: string): void {
   throw new SecretError(
     'NOT_CONFIGURED',
     `the path ${path} takes ${bytes} bytes, and the limit for a unix socket is ${maxPathBytes}`,
-    { hint: 'choose a shorter --providers-dir' },
+    { hint: `choose a shorter ${flag}` },
   );
 }
 
+/** Options of {@link bindSocket}. */
+export type BindOptions = {
+  /** Replaces the file at the path without a gap. */
+  readonly replace: boolean;
+  readonly onConnection: (socket: Socket) => void;
+  /** Permission bits. Default 0600. */
+  readonly mode?: number;
+  /** The number of its group. Default: that of this process. */
+  readonly gid?: number | undefined;
+};
+
 /**
- * Listens at `path`. The socket has mode 0600 from the start: it is bound in a folder that only
- * this user may enter, and then moved.
- * @param options.replace replaces the file at the path without a gap
+ * Listens at `path`. The socket has its mode from the start: it is bound in a folder that only this
+ * user may enter, and then moved.
  * @returns undefined if there is a file at the path and `replace` is false
  * @throws Error of the file system
  */
 export async function bindSocket(
   path: string,
-  { replace, onConnection }: { replace: boolean; onConnection: (socket: Socket) => void },
+  { replace, onConnection, mode = 0o600, gid }: BindOptions,
 ): Promise<BoundSocket | undefined> {
   const folder = temporaryName(path);
   await mkdir(folder, { mode: 0o700 });
@@ -49,7 +62,8 @@ export async function bindSocket(
   try {
     const bound = join(folder, 's');
     await listen(server, bound);
-    await chmod(bound, 0o600);
+    if (gid !== undefined) await chown(bound, -1, gid);
+    await chmod(bound, mode);
     const inode = await lstat(bound, { bigint: true });
     if (replace) await rename(bound, path);
     else await link(bound, path);

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import {
   chmod,
+  chown,
   lstat,
   mkdir,
   readFile,
@@ -12,12 +13,19 @@ import {
   writeFile,
 } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
-import { SecretError, errorCodeOf } from '../../core/errors.ts';
-import { sanitizeUserText } from '../../core/safe-text.ts';
-import { checkFilePath } from '../../formats/file-path.ts';
-import type { Volume } from '../../mount/types.ts';
+import { SecretError, errorCodeOf } from '../core/errors.ts';
+import { sanitizeUserText } from '../core/safe-text.ts';
+import { checkFilePath } from '../formats/file-path.ts';
+import type { Volume } from './types.ts';
 
-type Files = ReadonlyMap<string, Volume['files'][number]>;
+/** A file of a volume. */
+export type WrittenFile = Volume['files'][number] & {
+  /** The numbers of its owner and of its group. Absent: those of this process. */
+  readonly uid?: number | undefined;
+  readonly gid?: number | undefined;
+};
+
+type Files = ReadonlyMap<string, WrittenFile>;
 
 /**
  * Writes a volume into `directory` as the driver's atomic writer does: the files go into a new
@@ -27,7 +35,7 @@ type Files = ReadonlyMap<string, Volume['files'][number]>;
  *
  * Files that are not in the volume are removed. If all contents are the same, nothing is written.
  * So a change of only the mode is ignored, and an empty volume changes nothing (as in driver 1.6).
- * Of two files with one path the last one wins.
+ * `always` writes nevertheless. Of two files with one path the last one wins.
  *
  * The directory is created for its owner only, if it does not exist.
  * @returns whether anything changed
@@ -35,7 +43,8 @@ type Files = ReadonlyMap<string, Volume['files'][number]>;
  */
 export async function writeVolume(
   directory: string,
-  volume: Pick<Volume, 'files'>,
+  volume: { readonly files: readonly WrittenFile[] },
+  { always = false }: { readonly always?: boolean } = {},
 ): Promise<boolean> {
   const files: Files = new Map(volume.files.map((file) => [file.path, file]));
   if (files.size === 0) return false;
@@ -46,8 +55,8 @@ export async function writeVolume(
 
   const oldData = await currentData(directory);
   const oldPaths = oldData === undefined ? [] : await listFiles(join(directory, oldData));
-  if (oldData !== undefined && (await isSame(join(directory, oldData), oldPaths, files)))
-    return false;
+  const isKept = oldData !== undefined && !always;
+  if (isKept && (await isSame(join(directory, oldData), oldPaths, files))) return false;
 
   const newData = await writeData(directory, files);
   await symlink(newData, join(directory, `${newData}_tmp`));
@@ -129,9 +138,12 @@ async function writeData(directory: string, files: Files): Promise<string> {
   const data = join(directory, name);
   await mkdir(data, { mode: 0o755 });
   try {
-    for (const { path, mode, contents } of files.values()) {
+    for (const { path, mode, contents, uid, gid } of files.values()) {
       await mkdir(dirname(join(data, path)), { recursive: true, mode: 0o755 });
       await writeFile(join(data, path), contents, { flag: 'wx', mode: 0o600 });
+      // -1 leaves the number as it is.
+      if (uid !== undefined || gid !== undefined)
+        await chown(join(data, path), uid ?? -1, gid ?? -1);
       // `mkdir` and `writeFile` apply the umask; `chmod` does not.
       await chmod(join(data, path), mode);
     }

@@ -112,6 +112,17 @@ describe('the next volume', () => {
     expect((await stat(join(directory, 'a'))).mode & 0o777).toBe(0o644);
   });
 
+  test('writes modes and owners with `always`', async () => {
+    const isRoot = process.getuid?.() === 0;
+    const owner = isRoot ? { uid: 1234, gid: 4321 } : {};
+    await write(file('a', 'A', 0o644));
+    const files = [{ ...file('a', 'A', 0o440), ...owner }];
+    expect(await writeVolume(directory, { files }, { always: true })).toBe(true);
+    const { mode, uid, gid } = await stat(join(directory, 'a'));
+    expect(mode & 0o777).toBe(0o440);
+    if (isRoot) expect({ uid, gid }).toEqual(owner);
+  });
+
   test('keeps the old files if it is empty', async () => {
     await write(file('a'));
     expect(await write()).toBe(false);

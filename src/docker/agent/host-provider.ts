@@ -1,0 +1,31 @@
+import type { HostStore, StoreType } from '../../core/host-store.ts';
+import type { Provider } from '../../core/provider.ts';
+import { type CheckGrant, createAuthorize } from './authorize.ts';
+import { type HostPlan, planItems } from './items.ts';
+
+/** What {@link createHostProvider} needs. */
+export type HostProviderDeps = {
+  /** The name of the provider: differs for each configuration of a store. */
+  readonly provider: string;
+  /** The name of the store in the host's configuration. */
+  readonly name: string;
+  readonly type: StoreType;
+  readonly store: HostStore;
+  readonly isGranted: CheckGrant;
+  readonly configFile: string;
+};
+
+/** A store of the host, as the pipeline takes it. */
+export function createHostProvider(deps: HostProviderDeps): Provider<HostPlan> {
+  const { provider, store } = deps;
+  return {
+    name: provider,
+    nodeFacts: async () => undefined,
+    plan: (parameters) => planItems(parameters, store),
+    authorize: createAuthorize(deps),
+    fetch: store.fetch,
+    ...(store.renew && { renew: store.renew }),
+    ...(store.release && { release: store.release }),
+    ...(store.close && { close: store.close }),
+  };
+}

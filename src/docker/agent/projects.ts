@@ -1,0 +1,176 @@
+import type { Logger } from 'pino';
+import { SecretError, errorCodeOf } from '../../core/errors.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
+import type { ProjectRegistration } from '../agent-api.ts';
+import type { Injection } from '../model/types.ts';
+import { volumeNames } from '../model/volumes.ts';
+import type { Wanted } from './deliver.ts';
+import type { ProjectDocument } from './documents.ts';
+import type { MountRecord } from './mount-record.ts';
+import { ServiceMounts, type ServiceMountsDeps } from './service-mounts.ts';
+import type { StateDirectory } from './state-file.ts';
+
+/** A service that the agent knows. */
+export type KnownService = {
+  readonly mounts: ServiceMounts;
+  /**
+   * `current`: its project asks for it. `former`: it did, and a container may still exist. `lost`:
+   * only its volumes are known, and what belongs into them is not.
+   */
+  state: 'current' | 'former' | 'lost';
+};
+
+/** What {@link Projects} needs. */
+export type ProjectsDeps = {
+  readonly documents: Pick<StateDirectory<ProjectDocument>, 'load' | 'save' | 'remove'>;
+  readonly mountsDeps: ServiceMountsDeps;
+  /** Whether the engine has a volume of that name. */
+  readonly hasVolume: (name: string) => boolean;
+  readonly log: Logger;
+};
+
+/** The projects of this host, and their services. Names and references outlive the process. */
+export class Projects {
+  readonly #deps: ProjectsDeps;
+  /** By project, then by service. */
+  readonly #services = new Map<string, Map<string, KnownService>>();
+  readonly #byVolume = new Map<string, KnownService>();
+  readonly #stores = new Map<string, ProjectRegistration['stores']>();
+
+  constructor(deps: ProjectsDeps) {
+    this.#deps = deps;
+  }
+
+  /** Reads what an earlier process has left. @throws Error of the file system */
+  async load(records: ReadonlyMap<string, MountRecord>): Promise<void> {
+    for (const [project, document] of await this.#deps.documents.load()) {
+      const { services, former, stores } = document;
+      this.#stores.set(project, stores);
+      for (const injection of former) this.#add({ injection, stores }, 'former', records);
+      for (const injection of services) this.#add({ injection, stores }, 'current', records);
+    }
+    for (const { project, service } of records.values())
+      if (this.find(project, service) === undefined) {
+        const injection: Injection = { project, service, variables: [], files: [], exec: 'on' };
+        this.#add({ injection, stores: {} }, 'lost', records);
+      }
+  }
+
+  /** All services. */
+  list(project?: string): readonly KnownService[] {
+    const groups =
+      project === undefined ? [...this.#services.values()] : [this.#services.get(project)];
+    return groups.flatMap((services) => [...(services?.values() ?? [])]);
+  }
+
+  find(project: string, service: string): KnownService | undefined {
+    return this.#services.get(project)?.get(service);
+  }
+
+  /** The service of a volume. @throws SecretError OBJECT_NOT_FOUND */
+  ofVolume(name: string): ServiceMounts {
+    const known = this.#byVolume.get(name);
+    if (known !== undefined && known.state !== 'lost') return known.mounts;
+    throw new SecretError(
+      'OBJECT_NOT_FOUND',
+      `the agent does not know which secrets belong to the volume ${sanitizeUserText(name)}`,
+      { hint: "run docker dso up in the project's directory" },
+    );
+  }
+
+  /** As {@link ofVolume}, also if only its volumes are known. */
+  findByVolume(name: string): ServiceMounts | undefined {
+    return this.#byVolume.get(name)?.mounts;
+  }
+
+  /**
+   * Replaces what a project asks for. A service that it does not name any more stays as long as the
+   * engine has its volume: a profile that is not active has containers too.
+   */
+  async put(project: string, { services, stores }: ProjectRegistration): Promise<void> {
+    const names = new Set(services.map(({ service }) => service));
+    for (const [service, known] of this.#services.get(project) ?? [])
+      if (!names.has(service) && known.state !== 'lost') {
+        if (known.mounts.isInUse || this.#hasVolume(known)) known.state = 'former';
+        else this.#forget(known);
+      }
+    this.#stores.set(project, stores);
+    for (const injection of services) this.#add({ injection, stores }, 'current');
+    await this.#save(project);
+  }
+
+  /** Forgets a project. A service that is mounted is forgotten when it no longer is. */
+  async delete(project: string): Promise<void> {
+    for (const known of this.list(project))
+      if (known.mounts.isInUse) known.state = 'lost';
+      else this.#forget(known);
+    await this.#save(project);
+  }
+
+  /** To be called when a service may have lost its last container or its volume. */
+  async tidy(name: string): Promise<void> {
+    const known = this.#byVolume.get(name);
+    if (known === undefined || known.state === 'current' || known.mounts.isInUse) return;
+    if (known.state === 'former' && this.#hasVolume(known)) return;
+    this.#forget(known);
+    await this.#save(known.mounts.wanted.injection.project);
+  }
+
+  #hasVolume({ mounts }: KnownService): boolean {
+    const { project, service } = mounts.wanted.injection;
+    return Object.values(volumeNames(project, service)).some(this.#deps.hasVolume);
+  }
+
+  #add(
+    wanted: Wanted,
+    state: KnownService['state'],
+    records?: ReadonlyMap<string, MountRecord>,
+  ): void {
+    const { project, service } = wanted.injection;
+    const names = volumeNames(project, service);
+    const existing = this.find(project, service);
+    if (existing !== undefined) {
+      existing.state = state;
+      existing.mounts.wanted = wanted;
+      return;
+    }
+    const record = records?.get(names.variables);
+    const mounts = new ServiceMounts(wanted, this.#deps.mountsDeps, record);
+    const known: KnownService = { mounts, state };
+    const services = this.#services.get(project) ?? new Map<string, KnownService>();
+    this.#services.set(project, services.set(service, known));
+    for (const name of Object.values(names)) this.#byVolume.set(name, known);
+  }
+
+  #forget({ mounts }: KnownService): void {
+    const { project, service } = mounts.wanted.injection;
+    const services = this.#services.get(project);
+    services?.delete(service);
+    if (services?.size === 0) this.#services.delete(project);
+    for (const name of Object.values(volumeNames(project, service))) this.#byVolume.delete(name);
+  }
+
+  async #save(project: string): Promise<void> {
+    const ofState = (state: KnownService['state']): Injection[] =>
+      this.list(project)
+        .filter((known) => known.state === state)
+        .map(({ mounts }) => mounts.wanted.injection);
+    const services = ofState('current');
+    const former = ofState('former');
+    const stores = this.#stores.get(project) ?? {};
+    try {
+      if (services.length + former.length > 0)
+        await this.#deps.documents.save(project, { services, former, stores });
+      else {
+        this.#stores.delete(project);
+        await this.#deps.documents.remove(project);
+      }
+    } catch (cause) {
+      throw new SecretError(
+        'NOT_CONFIGURED',
+        `the state of project ${project} cannot be written: ${errorCodeOf(cause) ?? 'unknown error'}`,
+        { hint: 'check the space and the rights of --state-dir', cause },
+      );
+    }
+  }
+}
