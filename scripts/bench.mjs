@@ -2,14 +2,25 @@
 // with its reference servers.
 import { build } from 'esbuild';
 import { spawnSync } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 
 const [first, ...rest] = process.argv.slice(2);
 const [program, ...references] =
   first === 'soak' ? ['soak'] : ['bench', 'bare-server', 'bare-store-client'];
 const args = first === 'soak' ? rest : process.argv.slice(2);
+// CommonJS has no `import.meta`, with which the servers of test/servers find their files.
+const ownDirectories = {
+  name: 'own-directories',
+  setup({ onLoad }) {
+    onLoad({ filter: /\/test\/.*\.ts$/ }, async ({ path }) => {
+      const code = await readFile(path, 'utf8');
+      const directory = JSON.stringify(dirname(path));
+      return { contents: code.replaceAll('import.meta.dirname', directory), loader: 'ts' };
+    });
+  },
+};
 const dir = await mkdtemp(join(tmpdir(), 'keyferry-bench-'));
 try {
   await build({
@@ -21,6 +32,7 @@ try {
     target: 'node20',
     format: 'cjs',
     external: ['@swc/*', 'jest*', '@jest/*'],
+    plugins: [ownDirectories],
     logLevel: 'error',
   });
   const { status } = spawnSync(process.execPath, [join(dir, `${program}.cjs`), ...args], {

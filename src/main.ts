@@ -20,7 +20,7 @@ const stop = new AbortController();
  * How long a command may clean up after the first signal, in milliseconds. Servers have their own
  * limits. The other commands, which are not listed, end at once.
  */
-const cleanupMs: Readonly<Record<string, number>> = { demo: 5_000, local: 1_000, mount: 1_000 };
+const cleanupMs: Readonly<Record<string, number>> = { demo: 10_000, local: 1_000, mount: 1_000 };
 const servers = ['serve', 'docker-agent'];
 
 /** The first signal stops the command, the second ends the process. */

@@ -6,7 +6,9 @@ import { promisify } from 'node:util';
 import { DriverClient } from '../../src/csi/client.ts';
 import { startCceFixture } from '../fakes/cce-fixture.ts';
 import { benchAws } from './aws.ts';
+import { missingDockerDependencies } from '../servers/docker/engine.ts';
 import { benchCrowd, crowdSecret } from './crowd.ts';
+import { benchDocker } from './docker.ts';
 import { mountRequest, runMounts, type Run } from './load.ts';
 import { productionFlags, startServer, type ServerProcess } from './server-process.ts';
 
@@ -19,7 +21,7 @@ const bareServerBundle = join(dirname(process.argv[1] ?? ''), 'bare-server.cjs')
 const bareStoreClientBundle = join(dirname(process.argv[1] ?? ''), 'bare-store-client.cjs');
 const quick = process.argv.includes('--quick');
 const selected = process.argv.find((argument) =>
-  ['cached', 'cold', 'memory', 'crowd', 'aws'].includes(argument),
+  ['cached', 'cold', 'memory', 'crowd', 'aws', 'docker'].includes(argument),
 );
 const dir = mkdtempSync(join(tmpdir(), 'kf-'));
 const store = join(dir, 'store.age');
@@ -232,6 +234,12 @@ async function runBareStoreClient(store: URL, caFile: string, calls: number): Pr
   return Number(stdout);
 }
 
+async function benchDockerIfAvailable(): Promise<void> {
+  const missing = await missingDockerDependencies();
+  if (missing.length === 0) return benchDocker(quick ? 3 : 5);
+  console.log(`\ndocker is not measured: this machine has no ${missing.join(', and no ')}`);
+}
+
 async function main(): Promise<void> {
   try {
     prepare();
@@ -242,6 +250,7 @@ async function main(): Promise<void> {
     if (selected === undefined || selected === 'crowd') await benchCrowd(startKeyferry, objects(5));
     if (selected === undefined || selected === 'aws')
       await benchAws([bundle, ...serveArgs('aws')], dir, quick ? 200 : 1_000);
+    if (selected === undefined || selected === 'docker') await benchDockerIfAvailable();
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }

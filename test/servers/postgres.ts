@@ -117,7 +117,7 @@ function isRoot(): boolean {
  * The path of a PostgreSQL program, from PATH or from the directories of Debian, latest version
  * first.
  */
-async function postgresProgram(name: string): Promise<string | undefined> {
+export async function postgresProgram(name: string): Promise<string | undefined> {
   const versions = (await readdir(debianDirectory).catch(() => [])).sort(
     (a, b) => Number(b) - Number(a),
   );

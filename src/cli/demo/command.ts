@@ -1,8 +1,8 @@
 import { Command } from 'commander';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { SecretError } from '../../core/errors.ts';
-import { DemoEnvironment, type Executable } from './environment.ts';
+import { isServing } from '../../csi/client.ts';
+import { DemoEnvironment, assertStep, type Executable } from './environment.ts';
 import {
   type Narrator,
   createNarrator,
@@ -31,7 +31,12 @@ export function demoCommand(deps: DemoDeps): Command {
     .description(
       'show how a secret gets from an embedded store into a volume, without cloud or cluster',
     )
-    .action(() => demo(deps));
+    .option('--docker', 'show `docker dso` with a Compose application instead')
+    .action(async ({ docker = false }: { docker?: boolean }) => {
+      if (!docker) return demo(deps);
+      const { dockerDemo } = await import('./docker.ts');
+      return dockerDemo(deps);
+    });
 }
 
 async function demo({ executable, env, stdout, stop }: DemoDeps): Promise<void> {
@@ -96,11 +101,11 @@ async function runSteps(
   step('Start Keyferry. It listens on the socket of provider local, where the driver connects.');
   await mkdir(join(environment.dir, 'sockets'), { mode: 0o700 });
   command(serveArgs);
-  const server = await environment.serve(serveArgs, 'sockets/local.sock');
+  const socketPath = join(environment.dir, 'sockets/local.sock');
+  const server = await environment.serve(serveArgs, () => isServing(socketPath));
   show(`process ${server.pid} responds after ${server.startupMs} ms`);
 
   step('Act as the driver: a pod of namespace shop starts and needs its volume.');
-  const { socketPath } = server;
   const pod = new DemoPod({
     socketPath,
     stop,
@@ -158,8 +163,4 @@ async function runSteps(
   const code = await server.stop();
   show(`it exited with code ${code ?? 'none'}`);
   assertStep(code === 0, 'Keyferry did not exit by itself');
-}
-
-function assertStep(condition: boolean, failure: string): void {
-  if (!condition) throw new SecretError('INTERNAL', `the demo failed: ${failure}`);
 }

@@ -6,7 +6,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { raceWithAbort } from '../../concurrency/deadline.ts';
 import { SecretError } from '../../core/errors.ts';
 import { sanitizeExternalText } from '../../core/safe-text.ts';
-import { isServing } from '../../csi/client.ts';
 
 /** How to start this program again. */
 export type Executable = { readonly execPath: string; readonly script: string };
@@ -16,25 +15,42 @@ type Environment = Readonly<Record<string, string | undefined>>;
 /** A running server. */
 export type Server = {
   readonly pid: number;
-  readonly socketPath: string;
   /** Milliseconds from its start to its first response. */
   readonly startupMs: number;
   /** Stops it and returns its exit code, or null if it had to be killed. */
   stop(): Promise<number | null>;
 };
 
+/** Ends the demo with an error if a step did not do what it should show. */
+export function assertStep(condition: boolean, failure: string): void {
+  if (!condition) throw new SecretError('INTERNAL', `the demo failed: ${failure}`);
+}
+
 const startTimeoutMs = 15_000;
 const endTimeoutMs = 5_000;
 
-/** A temporary directory with processes of Keyferry. `cleanUp` removes both. */
+/** How a command of the demo is run. */
+export type RunOptions = {
+  /** Its standard input. */
+  readonly input?: string;
+  /** The expected exit code; default 0. */
+  readonly exitCode?: number;
+};
+
+/** A temporary directory with processes of the demo. `cleanUp` removes both. */
 export class DemoEnvironment {
   readonly dir: string;
   readonly #executable: Executable;
-  readonly #env: Environment;
+  readonly #env: Record<string, string | undefined>;
   readonly #stop: AbortSignal;
   readonly #running = new Set<DemoProcess>();
 
-  private constructor(dir: string, executable: Executable, env: Environment, stop: AbortSignal) {
+  private constructor(
+    dir: string,
+    executable: Executable,
+    env: Record<string, string | undefined>,
+    stop: AbortSignal,
+  ) {
     this.dir = dir;
     this.#executable = executable;
     this.#env = env;
@@ -52,7 +68,7 @@ export class DemoEnvironment {
   ): Promise<DemoEnvironment> {
     const dir = await mkdtemp(join(tmpdir(), 'keyferry-demo-'));
     const childEnv = Object.fromEntries(
-      Object.entries(env).filter(([name]) => !name.startsWith('KEYFERRY_')),
+      Object.entries(env).filter(([name]) => !/^(KEYFERRY|DSO)_/.test(name)),
     );
     return new DemoEnvironment(dir, executable, childEnv, stop);
   }
@@ -61,34 +77,50 @@ export class DemoEnvironment {
     return writeFile(join(this.dir, name), text, { mode: 0o600 });
   }
 
-  /**
-   * Runs a command to its end and returns its output.
-   * @param options.exitCode the expected exit code; default 0
-   * @throws SecretError for another exit code
-   */
-  async run(
-    args: readonly string[],
-    { input = '', exitCode = 0 }: { readonly input?: string; readonly exitCode?: number } = {},
-  ): Promise<string> {
-    const child = this.#start(args);
-    child.writeInput(input);
-    const code = await raceWithAbort(child.exited, this.#stop);
-    if (code !== exitCode) throw child.failure(`exited with code ${code ?? 'none'}`);
-    return child.output;
+  /** Sets a variable of the processes that start from now on. */
+  setVariable(name: string, value: string): void {
+    this.#env[name] = value;
   }
 
-  /** Starts a server and waits until its socket responds. @throws SecretError */
-  async serve(args: readonly string[], socket: string): Promise<Server> {
+  /**
+   * Runs Keyferry to its end and returns its output.
+   * @throws SecretError for another exit code than expected
+   */
+  async run(args: readonly string[], options: RunOptions = {}): Promise<string> {
+    return (await this.#finish(this.#start(this.#keyferry(args)), options)).output;
+  }
+
+  /**
+   * Runs another program to its end and returns the output of both of its streams.
+   * @throws SecretError for another exit code than expected
+   */
+  async runProgram(
+    program: string,
+    args: readonly string[],
+    options: RunOptions = {},
+  ): Promise<string> {
+    const child = this.#start({ file: program, args, name: program, shownArgs: args });
+    const { output, errorOutput } = await this.#finish(child, options);
+    return output + errorOutput;
+  }
+
+  /** Starts a server of Keyferry and waits until it is ready. @throws SecretError */
+  async serve(args: readonly string[], isReady: () => Promise<boolean>): Promise<Server> {
     const startedAt = Date.now();
-    const child = this.#start(args);
-    const socketPath = join(this.dir, socket);
-    while (!(await isServing(socketPath))) {
+    const child = this.#start(this.#keyferry(args));
+    while (!(await isReady())) {
       if (!this.#running.has(child)) throw child.failure('exited before it listened');
       if (Date.now() - startedAt > startTimeoutMs) throw child.failure('does not listen');
       await raceWithAbort(sleep(10), this.#stop);
     }
-    const startupMs = Date.now() - startedAt;
-    return { pid: child.pid, socketPath, startupMs, stop: () => child.stop() };
+    return { pid: child.pid, startupMs: Date.now() - startedAt, stop: () => child.stop() };
+  }
+
+  /** Runs a program that cleans up. It does not end early, and a failure is ignored. */
+  async runCleanUp(program: string, args: readonly string[]): Promise<void> {
+    const child = this.#start({ file: program, args, name: program, shownArgs: args });
+    child.writeInput('');
+    await child.exited;
   }
 
   /** Stops all processes and removes the directory. */
@@ -97,33 +129,52 @@ export class DemoEnvironment {
     await rm(this.dir, { recursive: true, force: true });
   }
 
-  #start(args: readonly string[]): DemoProcess {
-    const child = new DemoProcess(this.#executable, args, this.dir, this.#env);
+  async #finish(
+    child: DemoProcess,
+    { input = '', exitCode = 0 }: RunOptions,
+  ): Promise<DemoProcess> {
+    child.writeInput(input);
+    const code = await raceWithAbort(child.exited, this.#stop);
+    if (code !== exitCode) throw child.failure(`exited with code ${code ?? 'none'}`);
+    return child;
+  }
+
+  #keyferry(args: readonly string[]): CommandLine {
+    const { execPath, script } = this.#executable;
+    const allArgs = [resolve(script), ...args];
+    return { file: execPath, args: allArgs, name: 'keyferry', shownArgs: args };
+  }
+
+  #start(commandLine: CommandLine): DemoProcess {
+    const child = new DemoProcess(commandLine, this.dir, this.#env);
     this.#running.add(child);
     void child.exited.then(() => this.#running.delete(child));
     return child;
   }
 }
 
-/** A process of Keyferry. */
+/** What to start, and how the demo shows it. */
+type CommandLine = {
+  readonly file: string;
+  readonly args: readonly string[];
+  readonly name: string;
+  readonly shownArgs: readonly string[];
+};
+
+/** A process of the demo. */
 class DemoProcess {
   /** Its exit code. */
   readonly exited: Promise<number | null>;
-  readonly #args: readonly string[];
+  readonly #commandLine: CommandLine;
   readonly #child: ChildProcessWithoutNullStreams;
   #output = '';
   #errorOutput = '';
   /** A secret, where it is the value for `local set`. */
   #input = '';
 
-  constructor(
-    { execPath, script }: Executable,
-    args: readonly string[],
-    cwd: string,
-    env: Environment,
-  ) {
-    this.#args = args;
-    const child = spawn(execPath, [resolve(script), ...args], { cwd, env });
+  constructor(commandLine: CommandLine, cwd: string, env: Environment) {
+    this.#commandLine = commandLine;
+    const child = spawn(commandLine.file, commandLine.args, { cwd, env });
     child.stdout.on('data', (chunk: Buffer) => (this.#output += chunk.toString()));
     child.stderr.on('data', (chunk: Buffer) => {
       this.#errorOutput = (this.#errorOutput + chunk.toString()).slice(-10_000);
@@ -145,6 +196,10 @@ class DemoProcess {
     return this.#output;
   }
 
+  get errorOutput(): string {
+    return this.#errorOutput;
+  }
+
   /** Writes and closes its standard input. */
   writeInput(input: string): void {
     this.#input = input;
@@ -153,10 +208,11 @@ class DemoProcess {
 
   /** An error with the problem and the last line of standard error. */
   failure(problem: string): SecretError {
+    const { name, shownArgs } = this.#commandLine;
     const lastLine = this.#errorOutput.trimEnd().split('\n').at(-1) ?? '';
     return new SecretError(
       'INTERNAL',
-      `keyferry ${this.#args.join(' ')} ${problem}: ${sanitizeExternalText(lastLine, [this.#input])}`,
+      `${name} ${shownArgs.join(' ')} ${problem}: ${sanitizeExternalText(lastLine, [this.#input])}`,
     );
   }
 

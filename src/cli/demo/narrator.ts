@@ -6,6 +6,8 @@ export type Narrator = {
   step(title: string): void;
   /** @param input its standard input */
   command(args: readonly string[], input?: string): void;
+  /** A command of another program. */
+  shellCommand(text: string): void;
   show(...texts: string[]): void;
 };
 
@@ -17,6 +19,7 @@ export function createNarrator(
   const style = createStyler(stdout, env);
   const print = (...lines: string[]): void =>
     void stdout.write(lines.map((line) => `${line}\n`).join(''));
+  const shellCommand = (text: string): void => print(`   ${style('dim', `$ ${text}`)}`);
   let steps = 0;
   return {
     print,
@@ -26,8 +29,9 @@ export function createNarrator(
     },
     command(args, input) {
       const stdinPrefix = input === undefined ? '' : `printf %s '${input}' | `;
-      print(`   ${style('dim', `$ ${stdinPrefix}keyferry ${args.join(' ')}`)}`);
+      shellCommand(`${stdinPrefix}keyferry ${args.join(' ')}`);
     },
+    shellCommand,
     show(...texts) {
       for (const text of texts)
         print(
