@@ -224,6 +224,8 @@ async function startAgent(
     ...['--plugin-socket', `/run/docker/plugins/${driver}.sock`],
     ...['--volumes-dir', join(environment.dir, volumesDirectory)],
     ...['--state-dir', 'state', '--shim-dir', shims],
+    // Each start reads the store again, so that the demo need not wait for a refresh.
+    ...['--refresh-interval', '0'],
   ];
   command(args);
   return environment.serve(args, () => accepts(socketPath));
