@@ -11,6 +11,7 @@ import {
   statfsSync,
   writeFileSync,
 } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -156,6 +157,18 @@ describeIfAvailable('keyferry docker-agent', missing)('keyferry docker-agent', (
     expect(planted(join(volumes, 'dso_shop.app0'))).toHaveLength(1);
     expect(readdirSync(folder)).not.toContain('dso.sock');
     expect(readdirSync(folder)).not.toContain('agent.sock');
+  });
+
+  test('ends on SIGTERM while the engine and a plugin keep their connections open', async () => {
+    await startAgent();
+    const connections = ['dso.sock', 'agent.sock'].map((name) => connect(join(folder, name)));
+    for (const connection of connections) {
+      connection.write('POST /Plugin.Activate HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n');
+      await once(connection, 'data');
+    }
+    agent.kill('SIGTERM');
+    expect((await once(agent, 'exit'))[0]).toBe(0);
+    for (const connection of connections) connection.destroy();
   });
 
   test('says in one line why it cannot start', async () => {

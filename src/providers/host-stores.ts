@@ -1,4 +1,3 @@
-import { SecretError } from '../core/errors.ts';
 import type { HostStore, StoreConfig, StoreType } from '../core/host-store.ts';
 import { withSecretKey } from './shared/credentials/secret-key-file.ts';
 import type { ProviderDeps } from './shared/deps.ts';
@@ -17,9 +16,18 @@ const defaultKeyFile = '/var/lib/keyferry/store.key';
 
 /** The stores that a host without Kubernetes can read. Their code is loaded on first use. */
 export const hostStores: Readonly<Record<StoreType, OpenHostStore>> = {
-  alibabacloud: notYet,
-  aws: notYet,
-  huawei: notYet,
+  alibabacloud: async (config, context) => {
+    const { createAlibabaHostStore } = await import('./alibabacloud/host.ts');
+    return createAlibabaHostStore(config, context);
+  },
+  aws: async (config, context) => {
+    const { createAwsHostStore } = await import('./aws/host.ts');
+    return createAwsHostStore(config, context);
+  },
+  huawei: async (config, context) => {
+    const { createHuaweiHostStore } = await import('./cce/host.ts');
+    return createHuaweiHostStore(config, context);
+  },
   local: async ({ storeFile = defaultStoreFile, keyFile = defaultKeyFile }, context) => {
     const { createLocalHostStore } = await import('./local/host.ts');
     return createLocalHostStore({ ...context, storeFile, keyFile });
@@ -33,10 +41,6 @@ function openVault(dialect: 'vault' | 'openbao'): OpenHostStore {
     const { createVaultHostStore } = await import('./vault/host.ts');
     return createVaultHostStore(dialect, config, context);
   };
-}
-
-function notYet({ type }: StoreConfig): Promise<never> {
-  throw new SecretError('NOT_CONFIGURED', `${type} cannot be read without Kubernetes yet`);
 }
 
 /** Where a local store is if its configuration does not say. */

@@ -59,7 +59,11 @@ describeIfAvailable(import.meta.filename, missingDependencies)('docker dso', () 
     return made;
   }
   async function takeDown(): Promise<void> {
-    for (const { compose } of started.splice(0)) await compose(['down', '--volumes', '-t', '0']);
+    for (const { compose } of started.splice(0)) await compose(['down', '-t', '0']);
+    // Compose does not know them. If they stay, a later engine waits for their agent at its start.
+    const volumes = await engine.output(['volume', 'ls', '--quiet', '--filter', 'driver=dso']);
+    for (const name of volumes.split('\n').filter((each) => each !== ''))
+      await engine.output(['volume', 'rm', name]);
   }
 
   const execute = (container: string, ...command: string[]): Promise<string> =>
@@ -452,17 +456,25 @@ services:
       expect(await keyAfterStart(before)).toBe(second);
     });
 
-    // The agent does not do this yet: such a container stays down until someone starts it.
-    test.failing(
-      'of the machine, with the agent last: it starts what failed because of it',
-      async () => {
-        const before = await startedAt();
+    describe('of the machine, with the agent last', () => {
+      let before: string;
+      beforeAll(async () => {
+        before = await startedAt();
         await environment.losePower();
+        // It waits 15 s for the agent of each volume that it knows.
         await engine.startEngine();
         await environment.startAgent();
-        expect(await keyAfterStart(before, 20_000)).toBe(second);
-      },
-      240_000,
-    );
+      }, 180_000);
+
+      // The agent does not do this yet: such a container stays down until someone starts it.
+      test.failing('the agent starts what failed because of it', async () => {
+        expect(await keyAfterStart(before, 15_000)).toBe(second);
+      });
+
+      test('the container can start', async () => {
+        await engine.output(['start', app]);
+        expect(await key()).toBe(second);
+      });
+    });
   });
 });

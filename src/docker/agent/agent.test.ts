@@ -617,7 +617,10 @@ describe('the control API', () => {
       { path: 'db', usedBy: [] },
       { path: 'token', usedBy: ['shop/app'] },
     ]);
-    expect((await agent.control('POST', '/v1/stores/vault/check')).status).toBe(200);
+    expect(await agent.control('POST', '/v1/stores/vault/check')).toEqual({
+      status: 200,
+      json: { steps: [{ name: 'log in and read' }] },
+    });
     expect(await agent.control('POST', '/v1/stores/aws/check')).toMatchObject({
       status: 409,
       json: { message: '/etc/dso/dso.yaml has no store aws; it has vault' },

@@ -10,12 +10,14 @@ import type {
   ProjectRegistration,
   RefreshRequest,
   RefreshResult,
+  StoreCheck,
   StoreSecret,
 } from '../agent-api.ts';
 import type { DsoConfig } from '../config/types.ts';
 import type { DsoRef } from '../model/reference.ts';
 import type { Injection } from '../model/types.ts';
 import { installShim } from '../volume/shim-file.ts';
+import { checkStore } from './check-store.ts';
 import { createControlApi, toFailureResponse } from './control-api.ts';
 import { CreatedVolumes, isVolumeName } from './created-volumes.ts';
 import {
@@ -286,9 +288,9 @@ export class DockerAgent {
     }));
   }
 
-  async #checkStore(name: string, signal: AbortSignal): Promise<void> {
+  async #checkStore(name: string, signal: AbortSignal): Promise<StoreCheck> {
     const { store } = await this.#options.stores.open(this.#storeOfHost(name));
-    await this.#limited(signal, requestMs, (context) => store.check(context.signal));
+    return this.#limited(signal, requestMs, (context) => checkStore(store, context.signal));
   }
 
   async #refresh({ store, path }: RefreshRequest, signal: AbortSignal): Promise<RefreshResult> {

@@ -1,5 +1,6 @@
 import { mkdir } from 'node:fs/promises';
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from 'node:http';
+import type { Socket } from 'node:net';
 import { dirname } from 'node:path';
 import type { Logger } from 'pino';
 import { SecretError, errorCodeOf, toSecretError } from '../../core/errors.ts';
@@ -52,6 +53,8 @@ const maxConnections = 1_000;
 export class JsonServer {
   readonly #options: JsonServerOptions;
   readonly #server: Server;
+  /** `closeAllConnections` knows only those of a server that listens itself. */
+  readonly #connections = new Set<Socket>();
   #socket: BoundSocket | undefined;
 
   constructor(options: JsonServerOptions) {
@@ -74,7 +77,7 @@ export class JsonServer {
       for (let attempt = 0; attempt < 3 && this.#socket === undefined; attempt++) {
         this.#socket = await bindSocket(path, {
           ...{ replace: false, mode, gid },
-          onConnection: (connection) => this.#server.emit('connection', connection),
+          onConnection: (connection) => this.#accept(connection),
         });
         const dead = this.#socket === undefined ? await deadSocketAt(path) : undefined;
         if (dead !== undefined) removeDeadSocket(path, dead);
@@ -110,7 +113,13 @@ export class JsonServer {
 
   /** Closes the connections. */
   close(): void {
-    this.#server.closeAllConnections();
+    for (const connection of this.#connections) connection.destroy();
+  }
+
+  #accept(connection: Socket): void {
+    this.#connections.add(connection);
+    connection.once('close', () => this.#connections.delete(connection));
+    this.#server.emit('connection', connection);
   }
 
   async #respond(request: IncomingMessage, response: ServerResponse): Promise<void> {

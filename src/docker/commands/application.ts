@@ -7,7 +7,8 @@ import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { AgentInfo, ProjectStore } from '../agent-api.ts';
 import { type LoadedModel, loadModel } from '../compose/model.ts';
 import { type Project, findProject } from '../compose/project.ts';
-import type { DsoConfigResult, HostDefaults } from '../config/read.ts';
+import { type HostDefaults, emptyConfig } from '../config/defaults.ts';
+import type { DsoConfigResult } from '../config/read.ts';
 import type { DsoConfig } from '../config/types.ts';
 import type { DsoProblem } from '../problem.ts';
 import type { CommandContext } from './context.ts';
@@ -60,12 +61,14 @@ async function readDsoYaml(
   return { text, name, path, result: await parse(text, name, 'unknown') };
 }
 
-/** Loads its code only now: meanwhile Compose makes the model. */
+/** Loads the parser only where it is needed, and while Compose makes the model. */
 async function parse(
   text: string,
   name: string,
   host: HostDefaults | 'unknown',
 ): Promise<DsoConfigResult> {
+  if (text === '')
+    return { config: emptyConfig(host === 'unknown' ? undefined : host), problems: [] };
   const { readDsoConfig } = await import('../config/read.ts');
   return readDsoConfig(text, name, host);
 }

@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import { escapeUnprintable } from '../../core/safe-text.ts';
 import { printableJson } from '../../formats/printable-json.ts';
 import { createStyler } from '../../formats/terminal-style.ts';
-import { readDsoConfig } from '../config/read.ts';
+import { emptyConfig } from '../config/defaults.ts';
 import type { ImageFacts } from '../model/compose-model.ts';
 import { imagesNeeded, rewrite } from '../model/rewrite.ts';
 import { servicesOf } from '../model/service.ts';
@@ -64,12 +64,6 @@ async function lint(context: CommandContext): Promise<LintReport> {
     withSecrets: result.services.length,
     problems: [...ofDsoYaml, ...(await locate(result.problems, project.files, context.cwd))],
   };
-}
-
-function emptyConfig() {
-  const { config } = readDsoConfig('', '');
-  if (config === undefined) throw new TypeError('an empty dso.yaml is valid');
-  return config;
 }
 
 /** Compose's own words, the last line of which says what is wrong. */

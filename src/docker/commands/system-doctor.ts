@@ -27,7 +27,8 @@ export function systemDoctorCommand(
       [] as readonly string[],
     )
     .action(async ({ providers, format }: Options) => {
-      const { DSO_AGENT_SOCKET = '', DSO_VOLUMES_DIR = '' } = env;
+      const { DSO_AGENT_SOCKET = '', DSO_PLUGIN_SOCKET = '', DSO_VOLUMES_DIR = '' } = env;
+      const pluginSocket = DSO_PLUGIN_SOCKET === '' ? places.pluginSocket : DSO_PLUGIN_SOCKET;
       const socket = DSO_AGENT_SOCKET === '' ? places.controlSocket : DSO_AGENT_SOCKET;
       const volumes = DSO_VOLUMES_DIR === '' ? places.volumesDirectory : DSO_VOLUMES_DIR;
       const info = await agent.info().catch((thrown: unknown) => failedBy('agent', thrown));
@@ -40,7 +41,7 @@ export function systemDoctorCommand(
         checkCompose(docker),
         Promise.resolve(isRunning ? checkVersion(info, version) : info),
         ...(isRunning
-          ? [checkSockets(places, socket), checkVolumes({ volumesDirectory: volumes })]
+          ? [checkSockets({ pluginSocket }, socket), checkVolumes({ volumesDirectory: volumes })]
           : []),
         checkBootOrder(places, createRunProgram(env)),
         checkContainers(docker),

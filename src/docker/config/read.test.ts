@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
+import { type HostDefaults, emptyConfig } from './defaults.ts';
 import { readDsoConfig } from './read.ts';
 import { storeTypes } from '../../core/host-store.ts';
 
@@ -357,6 +358,38 @@ exce: off
         },
       ),
     );
+  });
+});
+
+describe('a dso.yaml that is empty or absent', () => {
+  const local = { type: 'local' } as const;
+  test.each<[string, HostDefaults | undefined]>([
+    ['nothing', undefined],
+    ['one store', { stores: new Map([['a', local]]), exec: 'off' }],
+    [
+      'two stores',
+      {
+        stores: new Map([
+          ['a', local],
+          ['b', local],
+        ]),
+        exec: 'on',
+      },
+    ],
+    [
+      'a default',
+      {
+        stores: new Map([
+          ['a', local],
+          ['b', local],
+        ]),
+        exec: 'on',
+        defaultStore: 'b',
+      },
+    ],
+  ])('is the same configuration on a host that gives %s', (_, host) => {
+    expect(emptyConfig(host)).toEqual(readDsoConfig('', 'dso.yaml', host).config);
+    expect(emptyConfig()).toEqual(readDsoConfig('', 'dso.yaml', 'unknown').config);
   });
 });
 

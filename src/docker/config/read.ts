@@ -5,6 +5,7 @@ import { nearestName } from '../../formats/suggest.ts';
 import { type Position, type YamlNode, nodeAt } from '../../formats/yaml-tree.ts';
 import { readYamlDocument } from '../../formats/yaml.ts';
 import { type DsoProblem, keyPath, limitProblems } from '../problem.ts';
+import { type HostDefaults, defaultPollingMs, noDefaults } from './defaults.ts';
 import { keysAt } from './known-keys.ts';
 import { textTree } from './scalars.ts';
 import { type DsoFile, fileSchema } from './schema.ts';
@@ -17,16 +18,7 @@ export type DsoConfigResult = {
   readonly problems: readonly DsoProblem[];
 };
 
-/** What the configuration of the host gives to a dso.yaml that names no stores. */
-export type HostDefaults = {
-  readonly stores: ReadonlyMap<string, StoreConfig>;
-  readonly defaultStore?: string | undefined;
-  readonly exec: 'on' | 'off';
-};
-
-const noDefaults: HostDefaults = { stores: new Map(), exec: 'on' };
 const maxCharacters = 1_048_576;
-const defaultPollingMs = 120_000;
 
 type Report = (
   severity: DsoProblem['severity'],
