@@ -38,7 +38,7 @@ export type ContainerState = {
 
 /**
  * An engine with the plugin, an agent with the embedded store, and projects.
- * @param agentFlags further flags of the agent. Default: each start of a container reads its secrets
+ * @param agentFlags further flags of the agent. Default: each start reads its secrets
  */
 export async function startDockerEnvironment(
   agentFlags: readonly string[] = ['--refresh-interval', '0'],

@@ -36,8 +36,9 @@ export async function dockerDemo({ executable, env, stdout, stop }: DemoDeps): P
     await runSteps(environment, narrator, built, names, env);
   } finally {
     const { project, image } = names;
-    const down = ['compose', '--project-name', project, 'down', '--volumes', '--timeout', '1'];
-    await environment.runCleanUp('docker', down);
+    const down = ['compose', '--project-name', project, 'down', '--remove-orphans'];
+    await environment.runCleanUp('docker', [...down, '--timeout', '1']);
+    await removeVolumes(environment, names);
     await environment.runCleanUp('docker', ['image', 'rm', '--force', image]);
     await environment.runCleanUp('umount', ['--lazy', volumesDirectory]);
     await environment.cleanUp();
@@ -100,8 +101,9 @@ services:
       DB_PASSWORD: dso://shop/db#password
 `;
 
-const absentSecret = `services:
-  app:
+const absentSecret = (image: string): string => `services:
+  other:
+    image: ${image}
     environment:
       API_KEY: dso://shop/absent
 `;
@@ -196,17 +198,31 @@ async function runSteps(
   );
 
   step('A secret that is absent: the container does not start, and the error says why.');
-  await environment.write('absent.yaml', absentSecret);
-  show(absentSecret);
-  const failure = await docker('dso -f compose.yaml -f absent.yaml up -d --timeout 1', 1);
+  await environment.write('absent.yaml', absentSecret(image));
+  show(absentSecret(image));
+  const failure = await docker('dso -f compose.yaml -f absent.yaml up -d', 1);
   show(failure);
   assertStep(failure.includes('shop/absent'), 'the error does not name the secret');
 
   step('Remove the application, and stop the agent.');
-  show(await docker('dso down --timeout 1'));
+  show(await docker('dso down --remove-orphans --timeout 1'));
+  await removeVolumes(environment, { project, driver });
   const code = await server.stop();
   show(`the agent exited with code ${code ?? 'none'}`);
   assertStep(code === 0, 'the agent did not exit by itself');
+}
+
+/** Removes the volumes of the driver. They hold nothing, but the engine knows their names. */
+async function removeVolumes(
+  environment: DemoEnvironment,
+  { project, driver }: Pick<Names, 'project' | 'driver'>,
+): Promise<void> {
+  const filters = ['--filter', `driver=${driver}`, '--filter', `name=${project}`];
+  const listed = await environment
+    .runProgram('docker', ['volume', 'ls', '--quiet', ...filters])
+    .catch(() => '');
+  const names = listed.split('\n').filter((name) => name !== '');
+  if (names.length > 0) await environment.runCleanUp('docker', ['volume', 'rm', ...names]);
 }
 
 /** Starts an agent with sockets and directories of its own. */
