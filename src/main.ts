@@ -1,6 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { describeOldNode } from './cli/node-version.ts';
-import { separateShortFlags } from './cli/short-flags.ts';
+import { separateShortFlags } from './formats/short-flags.ts';
 import { SecretError, toSecretError } from './core/errors.ts';
 import { statusText } from './core/safe-text.ts';
 

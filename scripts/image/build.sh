@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the image with buildah, podman or docker: the first that works. Usage: build.sh NAME:TAG
-# NODE, BASE: the base images. NPMRC: an .npmrc file, if packages come from a mirror.
+# NODE, BASE: the base images. NPMRC: an .npmrc file, if packages come from a mirror. TARGET: a stage of the Dockerfile.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 name=$1
@@ -9,6 +9,7 @@ revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 args=(--build-arg "VERSION=$version" --build-arg "REVISION=$revision" --tag "$name")
 [ -z "${NODE:-}" ] || args+=(--build-arg "NODE=$NODE")
 [ -z "${BASE:-}" ] || args+=(--build-arg "BASE=$BASE")
+[ -z "${TARGET:-}" ] || args+=(--target "$TARGET")
 [ -z "${NPMRC:-}" ] || args+=(--secret "id=npmrc,src=$NPMRC")
 for tool in buildah podman docker; do
   "$tool" info >/dev/null 2>&1 || continue

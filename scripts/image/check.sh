@@ -2,13 +2,13 @@
 # Checks the image without an image registry: builds it twice from packages, and runs it with runc as
 # the kubelet does for the DaemonSet. Prints the result of each check, then the table for
 # deploy/README.md. Takes two to ten minutes, mostly for packages.
-# Needs: root on Debian, and its packages buildah, runc, qemu-user-static.
+# Needs: root on Debian, and its packages buildah, runc, qemu-user-static; Go.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=scripts/image
 missing=()
 [ "$(id -u)" = 0 ] || missing+=(root)
-for tool in buildah runc qemu-aarch64-static dpkg-deb npm; do command -v "$tool" >/dev/null || missing+=("$tool"); done
+for tool in buildah runc qemu-aarch64-static dpkg-deb npm go; do command -v "$tool" >/dev/null || missing+=("$tool"); done
 [ ${#missing[@]} = 0 ] || { echo "cannot check the image here; missing: ${missing[*]}" >&2; exit 1; }
 
 work=$(mktemp -d)
@@ -30,12 +30,15 @@ check_denied() { local what=$1 reason=$2; shift 2; if "$@" >"$work/out" 2>&1; th
 { cat ~/.npmrc 2>/dev/null || true; echo cafile=/etc/ssl/certs/ca-certificates.crt; } >"$work/npmrc"
 mkdir "$work/context"
 cp -r Dockerfile .dockerignore LICENSE package.json package-lock.json proto scripts src "$work/context"
+make -s shim
+mkdir "$work/context/dist" && cp -r dist/shim "$work/context/dist"
+# build PLATFORM NAME [STAGE]
 build() {
   # The base images set the platform. With --platform, buildah of Debian 12 uses the platform of one
   # stage for the next one too.
   buildah build --quiet --isolation chroot --no-cache --pull=never --timestamp 0 --secret "id=npmrc,src=$work/npmrc" \
     --build-arg BUILDER=localhost/keyferry-node:amd64 \
-    --build-arg "NODE=localhost/keyferry-node:$1" --build-arg "BASE=localhost/keyferry-base:$1" --tag "$2" "$work/context" >"$work/build.log" 2>&1 ||
+    --build-arg "NODE=localhost/keyferry-node:$1" --build-arg "BASE=localhost/keyferry-base:$1" ${3:+--target "$3"} --tag "$2" "$work/context" >"$work/build.log" 2>&1 ||
     { cat "$work/build.log" >&2; exit 1; }
 }
 digest() { buildah inspect --type image --format '{{.FromImageDigest}}' "$1"; }
@@ -141,6 +144,13 @@ arm() { qemu-aarch64-static -L "$root" "$root/usr/bin/node" "$root/keyferry.js" 
 check "arm64: it is for arm64, and prints its version in qemu-user" bash -c "file() { od -An -tx2 -j18 -N2 \"\$1\"; }; [ \"\$(file '$root/usr/bin/node')\" = ' 00b7' ] && qemu-aarch64-static -L '$root' '$root/usr/bin/node' '$root/keyferry.js' --version"
 check 'arm64: it mounts in qemu-user' arm mount -f "$work/class.yaml" --local-store "$work/local/store.age" --local-key "$work/local/store.key" --shared-identity-grants "$work/grants/grants.yaml"
 echo 'not checked: a kernel for arm64, a registry, a kubelet'
+
+# --- the image of the agent of docker dso
+build amd64 localhost/keyferry:docker docker-agent
+mount_of localhost/keyferry:docker amd64
+check 'docker-agent: it has dso in its PATH' chroot "$root" /usr/bin/dso --version
+check 'docker-agent: it has the shim of its processor' bash -c "'$root/shim/dso-shim-linux-amd64' --version"
+check 'docker-agent: it can mount a tmpfs' unshare --mount chroot "$root" /usr/bin/mount -t tmpfs -o mode=0700,nosuid,nodev dso /tmp
 
 printf '\n| | |\n|---|---|\n| size, unpacked | %s MiB |\n| size, packed | %s MiB |\n| container start to serving | %s ms |\n| resident memory, just started | %s MiB |\n' "$size" "$packed" "$start" "$rss"
 exit $failed

@@ -14,7 +14,7 @@ import { readDsoConfig } from '../docker/config/read.ts';
 import type { DsoConfig } from '../docker/config/types.ts';
 import { prepareTmpfs } from '../docker/volume/tmpfs.ts';
 import { loadVersionKey } from '../mount/version-key.ts';
-import { hostStores } from '../providers/host-stores.ts';
+import { openHostStore } from '../providers/host-stores.ts';
 import { createFingerprint } from '../providers/shared/identity/fingerprint.ts';
 import { createOutgoingHttp, createPipeline } from './pipeline.ts';
 
@@ -65,7 +65,7 @@ export async function composeDockerAgent({
     rateLimiterMetrics: createRateLimiterMetrics(registry),
   };
   const stores = new Stores({
-    openStore: (config, name) => hostStores[config.type](config, { ...storeDeps, name }),
+    openStore: (config, name) => openHostStore(config, { ...storeDeps, name }),
     isGranted: compileGrants(host.config.agent.grants),
     configFile: host.file,
   });

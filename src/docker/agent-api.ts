@@ -12,7 +12,7 @@ import type { Injection } from './model/types.ts';
  * | `DELETE /v1/projects/NAME` | | `{}`; its services are forgotten when nothing mounts them |
  * | `GET /v1/services?project=NAME` | | {@link ServiceStatus}`[]`; without a name, all |
  * | `GET /v1/stores/NAME/secrets` | | {@link StoreSecret}`[]` |
- * | `POST /v1/stores/NAME/check` | | `{}` |
+ * | `POST /v1/stores/NAME/check` | | {@link StoreCheck}, also if a step fails |
  * | `POST /v1/refresh` | {@link RefreshRequest} | {@link RefreshResult} |
  *
  * A failure has status 4xx or 5xx and the body {@link AgentFailure}.
@@ -89,6 +89,21 @@ export type StoreSecret = {
   readonly changedAt?: number;
   /** `PROJECT/SERVICE` of those that read it. */
   readonly usedBy: readonly string[];
+};
+
+/** How a store was checked. */
+export type StoreCheck = {
+  /** In their order. One that fails is the last. Absent: the store has no steps, and is well. */
+  readonly steps?: readonly CheckedStep[];
+};
+
+/** One step of a check, such as a login. */
+export type CheckedStep = {
+  /** What it does: `log in with approle`. */
+  readonly name: string;
+  /** In a few words. */
+  readonly found?: string;
+  readonly failure?: AgentFailure;
 };
 
 /** Asks to read a secret again now. */

@@ -51,6 +51,7 @@ export class MemoryStore {
 
   open(): HostStore {
     return {
+      grantScope: 'pod',
       refFor: (path) => ({ service: 'memory', name: path }),
       principal: async () => ({
         ...{ fingerprint: 'host', description: 'memory', kind: 'shared' as const },

@@ -5,6 +5,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 const project = join(import.meta.dirname, '../..');
 const bundle = join(project, 'dist/keyferry.js');
+const plugin = join(project, 'dist/docker-dso');
+
+/** The path of dist/docker-dso. Builds it as {@link builtBundle} does. */
+export async function builtPlugin(): Promise<string> {
+  await builtBundle();
+  return plugin;
+}
 
 /**
  * The path of dist/keyferry.js. Builds it if it is missing or older than its sources. Test files
@@ -42,7 +49,7 @@ const toTrue = (): boolean => true;
 const toFalse = (): boolean => false;
 
 async function isStale(): Promise<boolean> {
-  const built = await modifiedAt(bundle);
+  const built = Math.min(await modifiedAt(bundle), await modifiedAt(plugin));
   const entries = await readdir(join(project, 'src'), { recursive: true, withFileTypes: true });
   const sources = entries
     .filter((entry) => entry.name.endsWith('.ts') && !entry.name.endsWith('.test.ts'))

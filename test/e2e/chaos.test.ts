@@ -341,7 +341,7 @@ describe('the clock', () => {
       const pendingPod = await publish(driver, 2);
       for (const view of [refused, pendingPod])
         expect(failure(view)).toMatch(
-          new RegExp(`^UNAUTHENTICATED: .*the clock of this node is ${word}: set it right`),
+          new RegExp(`^UNAUTHENTICATED: .*the clock of this machine is ${word}: set it right`),
         );
       await clock.set(keyferry, 0);
       expect(await driver.republish(refused)).toMatchObject({ last: 'mounted' });

@@ -23,7 +23,7 @@ export type FakeKms = FakeServer & {
   delete(name: string): void;
   /** Sets the error response to reads of the secret: disabled, to be deleted. */
   setErrorResponse(name: string, status: number, code: string): void;
-  /** Reads that the policies deny: `NAME by HOLDER`, or `NAME` for all holders. */
+  /** What the policies deny: `NAME by HOLDER`, `NAME` for all holders, `ListSecrets`. */
   readonly denied: Set<string>;
   /** How long calls for a secret take, in milliseconds. */
   readonly delays: Map<string, number>;
@@ -103,14 +103,43 @@ export async function startFakeKms(options: {
     };
   }
 
+  function list(parameters: URLSearchParams): FakeResponse {
+    if (denied.has('ListSecrets'))
+      return alibabaErrorResponse(
+        403,
+        'Forbidden.NoPermission',
+        'This operation is forbidden by permission system.',
+      );
+    const [page = 0, size = 0] = ['PageNumber', 'PageSize'].map((key) =>
+      Number(parameters.get(key)),
+    );
+    if (!(page >= 1 && size >= 1 && size <= 100))
+      return alibabaErrorResponse(400, 'InvalidParameter', 'The specified parameter is not valid.');
+    const names = [...secrets.keys()].sort();
+    const isDeleted = (name: string): boolean =>
+      JSON.stringify(secrets.get(name)?.errorResponse ?? '').includes('PendingDeletion');
+    return {
+      body: {
+        ...{ RequestId: 'req-ok', PageNumber: page, PageSize: size, TotalCount: names.length },
+        SecretList: {
+          Secret: names.slice((page - 1) * size, page * size).map((name) => ({
+            ...{ SecretName: name, SecretType: 'Generic', UpdateTime: '2026-11-22T03:00:00Z' },
+            PlannedDeleteTime: isDeleted(name) ? '2026-12-22T03:00:00Z' : '',
+          })),
+        },
+      },
+    };
+  }
+
   function handleCall(call: AlibabaCall): FakeResponse {
     const { action, version, parameters, holder } = call;
     if (
       version !== '2016-01-20' ||
-      (action !== 'GetSecretValue' && action !== 'BatchGetSecretValue')
+      !['GetSecretValue', 'BatchGetSecretValue', 'ListSecrets'].includes(action)
     )
       return alibabaErrorResponse(404, 'InvalidAction.NotFound', 'Specified api is not found.');
     calls.push(call);
+    if (action === 'ListSecrets') return list(parameters);
     if (action === 'GetSecretValue') {
       const [SecretName = '', VersionId, VersionStage] = [
         'SecretName',

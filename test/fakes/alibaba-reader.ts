@@ -8,7 +8,12 @@ import {
   ownerOf,
 } from '../../src/providers/alibabacloud/credentials/index.ts';
 import { createMetadata } from '../../src/providers/alibabacloud/credentials/metadata.ts';
-import { createAlibabaFetch } from '../../src/providers/alibabacloud/fetch.ts';
+import { createApi } from '../../src/providers/alibabacloud/call.ts';
+import {
+  createAlibabaAuthenticatedCall,
+  createAlibabaFetch,
+} from '../../src/providers/alibabacloud/fetch.ts';
+import { clusterTexts } from '../../src/providers/alibabacloud/texts.ts';
 import type {
   AlibabaCredential,
   CredentialSource,
@@ -30,18 +35,25 @@ export function createAlibabaReader(
   const retry = createRetry({ baseMs: 1 });
   const credentialGate = new CredentialGate({ rejectionCache: new RejectionCache({ now }), now });
   const deps = { config, http, retry, credentialGate, now };
-  const metadata = createMetadata({ http, retry, endpoint: config.metadata, now });
+  const metadata = createMetadata({
+    http,
+    retry,
+    endpoint: config.metadata,
+    texts: clusterTexts,
+    now,
+  });
   const credentials = createAlibabaCredentials({
-    ...{ ...deps, metadata },
+    ...{ ...deps, metadata, texts: clusterTexts },
     onFailure: (error) => void failures.push(error),
   });
-  const fetch = createAlibabaFetch({ ...deps, credentials });
+  const authenticatedCall = createAlibabaAuthenticatedCall({ ...deps, credentials });
+  const fetch = createAlibabaFetch({ ...{ config, authenticatedCall, now }, api: createApi(deps) });
 
   const principalOf = (source: CredentialSource): Principal<AlibabaCredential> => {
     const fingerprint = JSON.stringify({ ...source, secret: secretOf(source) });
     return {
       fingerprint,
-      description: ownerOf(source),
+      description: ownerOf(source, clusterTexts),
       kind: 'own',
       credentials: (signal) => credentials.get(fingerprint, source, signal),
     };

@@ -37,6 +37,11 @@ export type AwsAccount = {
   revoke(accessKeyId: string): void;
   /** By region. */
   readonly regionFaults: Map<string, RegionFault>;
+  /** The keys that signed a request and the region of its signature, or an error response. */
+  authenticate(
+    request: FakeRequest,
+    service: string,
+  ): FakeResponse | (AwsKeys & { region: string });
   /** Authenticates and serves a JSON 1.1 call of one service. */
   serve(
     request: FakeRequest,
@@ -129,6 +134,7 @@ export function createAwsAccount({
   return {
     id,
     regionFaults,
+    authenticate,
     issueKeys({ holder = 'user', lifeMs } = {}) {
       const issued: AwsKeys = {
         accessKeyId: `${lifeMs === undefined ? 'AKIA' : 'ASIA'}${randomBytes(8).toString('hex').toUpperCase()}`,

@@ -5,7 +5,8 @@ import { createRetry } from '../../src/concurrency/retry.ts';
 import { createApi } from '../../src/providers/aws/call.ts';
 import type { AwsCloudConfig } from '../../src/providers/aws/config.ts';
 import { createAwsCredentials } from '../../src/providers/aws/credentials/index.ts';
-import { createAwsFetch } from '../../src/providers/aws/fetch.ts';
+import { createAwsAuthenticatedCall, createAwsFetch } from '../../src/providers/aws/fetch.ts';
+import { clusterTexts } from '../../src/providers/aws/texts.ts';
 import type { AwsCredential, AwsCredentialRequest } from '../../src/providers/aws/types.ts';
 import type { FetchResult, Principal } from '../../src/core/provider.ts';
 import { CredentialGate } from '../../src/providers/shared/credentials/credential-gate.ts';
@@ -30,10 +31,11 @@ export function createAwsReader(
   const api = createApi({ config, http, retry, now });
   const deps = { config, api, credentialGate, now };
   const credentials = createAwsCredentials({
-    ...{ ...deps, http, retry },
+    ...{ ...deps, http, retry, texts: clusterTexts },
     onFailure: (error) => void failures.push(error),
   });
-  const fetch = createAwsFetch({ ...deps, credentials });
+  const authenticatedCall = createAwsAuthenticatedCall({ ...deps, credentials });
+  const fetch = createAwsFetch({ api, authenticatedCall, now });
 
   const principalOf = (identity: AwsReaderIdentity): Principal<AwsCredential> => {
     const token = 'token' in identity ? identity.token.reveal() : undefined;

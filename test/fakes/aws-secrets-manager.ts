@@ -163,6 +163,28 @@ export async function startFakeSecretsManager(options: {
     });
   }
 
+  function list(call: AwsCall): FakeResponse {
+    const deniedResponse = accessDeniedResponse(policy, call, {
+      ...{ service: 'secretsmanager', name: '*', arn: '*' },
+    });
+    if (deniedResponse !== undefined) return deniedResponse;
+    const { MaxResults: limit = 100, NextToken: token = '' } = call.input;
+    if (!(Number(limit) >= 1 && Number(limit) <= 100))
+      return awsErrorResponse('ValidationException', "Value at 'maxResults' failed");
+    const all = [...secrets.values()]
+      .filter(({ arn, isDeleted }) => arn.split(':')[3] === call.region && !isDeleted)
+      .sort((a, b) => (a.name < b.name ? -1 : 1))
+      .filter(({ name }) => name > String(token));
+    const page = all.slice(0, Number(limit));
+    return awsJsonResponse(200, {
+      SecretList: page.map(({ name, arn, stages }) => ({
+        ...{ Name: name, ARN: arn, LastChangedDate: 1_700_000_000.25 },
+        SecretVersionsToStages: Object.fromEntries([...stages].map(([stage, id]) => [id, [stage]])),
+      })),
+      ...(all.length > page.length && { NextToken: page.at(-1)?.name }),
+    });
+  }
+
   async function handleCall(call: AwsCall): Promise<FakeResponse> {
     calls.push(call);
     const { action, input } = call;
@@ -178,6 +200,8 @@ export async function startFakeSecretsManager(options: {
         return describe(call, id);
       case 'BatchGetSecretValue':
         return batch(call);
+      case 'ListSecrets':
+        return list(call);
       default:
         return awsErrorResponse('UnknownOperationException', action);
     }

@@ -9,11 +9,13 @@ import {
 } from './http-server.ts';
 import { mintToken, verifyToken } from './service-account-token.ts';
 
-/** An IAM role, and the ServiceAccount that its trust policy names. */
+/** An IAM role with its trust policy. */
 export type IamRole = {
   readonly arn: string;
-  /** `system:serviceaccount:team-a:app` */
-  readonly subject: string;
+  /** Trusts the tokens of a ServiceAccount: `system:serviceaccount:team-a:app`. */
+  readonly subject?: string;
+  /** Trusts the holders of keys: `user`, or the ARN of another role. */
+  readonly trustedHolders?: readonly string[];
 };
 
 /** STS. */
@@ -35,8 +37,8 @@ export function mintAwsToken(
 }
 
 /**
- * Starts an STS that verifies tokens (audience, subject, expiry, signature), roles, session names
- * and durations.
+ * Starts an STS that verifies signatures, tokens (audience, subject, expiry, signature), roles,
+ * session names and durations.
  */
 export async function startFakeAwsSts(options: {
   readonly account: AwsAccount;
@@ -49,16 +51,19 @@ export async function startFakeAwsSts(options: {
   const { account, roles, now, isIssued, tls } = options;
   const sessions: string[] = [];
 
-  function handler({ method, path, query, headers, body }: FakeRequest): FakeResponse {
+  function handler(request: FakeRequest): FakeResponse {
+    const { method, path, query, headers, body } = request;
     const form = new URLSearchParams(body.toString());
     const get = (name: string): string => form.get(name) ?? '';
-    if (method !== 'POST' || path !== '/' || query !== '' || headers.authorization !== undefined)
+    const action = get('Action');
+    const isSigned = headers.authorization !== undefined;
+    if (method !== 'POST' || path !== '/' || query !== '' || isSigned !== (action === 'AssumeRole'))
       return errorResponse(
         400,
         'InvalidAction',
-        'must be a POST, neither signed nor in the address',
+        'must be a POST, not in the address, and signed as the operation demands',
       );
-    if (get('Action') !== 'AssumeRoleWithWebIdentity' || get('Version') !== '2011-06-15')
+    if (!/^AssumeRole(WithWebIdentity)?$/.test(action) || get('Version') !== '2011-06-15')
       return errorResponse(400, 'InvalidAction', 'Could not find operation');
     const [arn, name] = [get('RoleArn'), get('RoleSessionName')];
     const seconds = Number(form.get('DurationSeconds') ?? 3_600);
@@ -68,21 +73,42 @@ export async function startFakeAwsSts(options: {
         'ValidationError',
         `1 validation error detected: ${name} ${seconds}`,
       );
-    const tokenError = tokenErrorResponse(
-      roles.find((role) => role.arn === arn),
-      get('WebIdentityToken'),
-    );
-    if (tokenError !== undefined) return tokenError;
+    const role = roles.find((each) => each.arn === arn);
+    const error = isSigned
+      ? signedErrorResponse(role, request, arn)
+      : tokenErrorResponse(role, get('WebIdentityToken'));
+    if (error !== undefined) return error;
     sessions.push(`${arn} as ${name} for ${seconds}`);
     const keys = account.issueKeys({ holder: arn, lifeMs: seconds * 1_000 });
     return xmlResponse(
       200,
-      `<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleWithWebIdentityResult>` +
-        `<Audience>${audience}</Audience><AssumedRoleUser><AssumedRoleId>AROA:${name}</AssumedRoleId>` +
+      `<${action}Response xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><${action}Result>` +
+        `<AssumedRoleUser><AssumedRoleId>AROA:${name}</AssumedRoleId>` +
         `<Arn>${arn.replace(':iam:', ':sts:').replace(':role/', ':assumed-role/')}/${name}</Arn></AssumedRoleUser>` +
         `<Credentials><AccessKeyId>${keys.accessKeyId}</AccessKeyId><SecretAccessKey>${keys.secretAccessKey}</SecretAccessKey>` +
         `<SessionToken>${keys.sessionToken ?? ''}</SessionToken><Expiration>${new Date(keys.expiresAt).toISOString()}</Expiration></Credentials>` +
-        `</AssumeRoleWithWebIdentityResult><ResponseMetadata><RequestId>req-ok</RequestId></ResponseMetadata></AssumeRoleWithWebIdentityResponse>`,
+        `</${action}Result><ResponseMetadata><RequestId>req-ok</RequestId></ResponseMetadata></${action}Response>`,
+    );
+  }
+
+  function signedErrorResponse(
+    role: IamRole | undefined,
+    request: FakeRequest,
+    arn: string,
+  ): FakeResponse | undefined {
+    const keys = account.authenticate(request, 'sts');
+    if (!('holder' in keys)) {
+      const { __type: type, message } = keys.body as { __type: string; message: string };
+      const code = type === 'UnrecognizedClientException' ? 'InvalidClientTokenId' : type;
+      return errorResponse(403, code, message);
+    }
+    if (!/^arn:aws:iam::\d{12}:role\//.test(arn))
+      return errorResponse(400, 'ValidationError', `${arn} is invalid`);
+    if (role?.trustedHolders?.includes(keys.holder) === true) return undefined;
+    return errorResponse(
+      403,
+      'AccessDenied',
+      `User: ${keys.holder} is not authorized to perform: sts:AssumeRole on resource: ${arn}`,
     );
   }
 

@@ -17,7 +17,7 @@ export type FakeCsms = FakeServer & {
   /** `ENABLED`, `DISABLED`, `PENDING_DELETE`, `FROZEN`. */
   setState(name: string, state: string): void;
   delete(name: string): void;
-  /** The names of secrets that the policy of IAM denies. */
+  /** The names of secrets that the policy of IAM denies; `list` denies the list. */
   readonly denied: Set<string>;
 };
 
@@ -40,11 +40,34 @@ export async function startFakeCsms(options: {
   const errorResponse = (status: number, error_code: string, error_msg: string): FakeResponse =>
     jsonResponse(status, { error_code, error_msg });
 
+  function list({ query }: FakeRequest): FakeResponse {
+    if (denied.has('list'))
+      return errorResponse(403, 'PAP.0001', "Policy doesn't allow csms:secret:list");
+    const parameters = new URLSearchParams(query);
+    const limit = Number(parameters.get('limit') ?? 50);
+    if (!(limit >= 1 && limit <= 1_000)) return errorResponse(400, 'CSMS.0002', 'Bad parameter');
+    const marker = parameters.get('marker') ?? '';
+    const names = [...secrets.keys()].sort().filter((name) => name > marker);
+    const page = names.slice(0, limit);
+    return jsonResponse(200, {
+      secrets: page.map((name) => ({
+        ...{ id: `id-${name}`, name, state: secrets.get(name)?.state },
+        ...{ create_time: 1_581_507_580_000, update_time: 1_581_507_580_000 },
+      })),
+      page_info: {
+        current_count: page.length,
+        ...(names.length > limit && { next_marker: page.at(-1) }),
+      },
+    });
+  }
+
   function handle(request: FakeRequest): FakeResponse {
     const authError = account.authErrorResponse(request);
     if (authError !== undefined) return authError;
     const [, projectInPath = '', name = '', version] =
       /^\/v1\/([^/]+)\/secrets\/([^/]+)(?:\/versions\/([^/]+))?$/.exec(request.path) ?? [];
+    const isList = request.path === `/v1/${project}/secrets`;
+    if (request.method === 'GET' && isList) return list(request);
     if (request.method !== 'GET' || name === '')
       return errorResponse(404, 'APIGW.0101', 'The API does not exist');
     if (projectInPath !== project || request.headers['x-project-id'] !== project)

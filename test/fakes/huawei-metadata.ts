@@ -21,8 +21,10 @@ export async function startFakeMetadata(options: {
   /** `required`: the service gives tokens and demands one. A status: it gives none. */
   readonly tokens?: 'required' | 404 | 405 | 503;
   readonly keyLifetimeMs?: number;
+  /** Where the ECS is. Default: the service does not describe it. */
+  readonly place?: { readonly region: string; readonly project: string };
 }): Promise<FakeMetadata> {
-  const { account, tokens = 'required', keyLifetimeMs = 24 * 3_600_000 } = options;
+  const { account, tokens = 'required', keyLifetimeMs = 24 * 3_600_000, place } = options;
   const issuedTokens = new Set<string>();
   let keys = account.issueKeys(keyLifetimeMs);
   const server = await startFakeServer({
@@ -35,9 +37,15 @@ export async function startFakeMetadata(options: {
         issuedTokens.add(token);
         return { body: token };
       }
-      if (method !== 'GET' || path !== '/openstack/latest/securitykey') return { status: 404 };
+      const isDescription = path === '/openstack/latest/meta_data.json' && place !== undefined;
+      if (method !== 'GET' || (path !== '/openstack/latest/securitykey' && !isDescription))
+        return { status: 404 };
       if (tokens === 'required' && !issuedTokens.has(String(headers['x-metadata-token'])))
         return { status: 401, body: { error: { code: 401, message: 'Invalid token' } } };
+      if (isDescription)
+        return {
+          body: { uuid: 'ecs-1', region_id: place.region, project_id: place.project, meta: {} },
+        };
       if (!metadata.hasAgency)
         return {
           status: 401,

@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isServing } from '../../csi/client.ts';
-import { DemoEnvironment, assertStep, type Executable } from './environment.ts';
+import { DemoEnvironment, type DemoDeps, assertStep } from './environment.ts';
 import {
   type Narrator,
   createNarrator,
@@ -11,16 +11,6 @@ import {
   invalidClass,
 } from './narrator.ts';
 import { DemoPod } from './pod.ts';
-import type { Output } from '../terminal-style.ts';
-
-/** What {@link demoCommand} needs of the process. */
-export type DemoDeps = {
-  readonly executable: Executable;
-  readonly env: Readonly<Record<string, string | undefined>>;
-  readonly stdout: Output;
-  /** Aborts when the process is stopped. Then the demo cleans up and ends. */
-  readonly stop: AbortSignal;
-};
 
 /**
  * `keyferry demo`: shows how a secret gets into a volume, without cloud or cluster. Its action

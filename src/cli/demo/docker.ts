@@ -4,8 +4,7 @@ import { connect } from 'node:net';
 import { homedir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { SecretError } from '../../core/errors.ts';
-import type { DemoDeps } from './command.ts';
-import { DemoEnvironment, assertStep, type Server } from './environment.ts';
+import { DemoEnvironment, type DemoDeps, type Server, assertStep } from './environment.ts';
 import { type Narrator, createNarrator } from './narrator.ts';
 
 /** The files that `make demo-docker` builds beside this program. */

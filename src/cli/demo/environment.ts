@@ -5,10 +5,20 @@ import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { raceWithAbort } from '../../concurrency/deadline.ts';
 import { SecretError } from '../../core/errors.ts';
+import type { Output } from '../../formats/terminal-style.ts';
 import { sanitizeExternalText } from '../../core/safe-text.ts';
 
 /** How to start this program again. */
 export type Executable = { readonly execPath: string; readonly script: string };
+
+/** What a demo needs of the process. */
+export type DemoDeps = {
+  readonly executable: Executable;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly stdout: Output;
+  /** Aborts when the process is stopped. Then the demo cleans up and ends. */
+  readonly stop: AbortSignal;
+};
 
 type Environment = Readonly<Record<string, string | undefined>>;
 

@@ -1,4 +1,4 @@
-import { type Output, createStyler } from '../terminal-style.ts';
+import { type Output, createStyler } from '../../formats/terminal-style.ts';
 
 /** Prints the demo: numbered steps, commands as a user types them, and their output. */
 export type Narrator = {

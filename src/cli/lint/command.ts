@@ -7,7 +7,7 @@ import { patchReason, reasonToLeaveOut } from './foreign-class.ts';
 import { isListedAsPatch } from './kustomization.ts';
 import { type LintFormat, type LintReport, formatLint, lintFormats } from './format.ts';
 import { type Manifest, type ManifestSource, readManifests } from './manifests.ts';
-import { type Output, createStyler } from '../terminal-style.ts';
+import { type Output, createStyler } from '../../formats/terminal-style.ts';
 
 /** What {@link lintCommand} needs of the process. */
 export type LintDeps = {

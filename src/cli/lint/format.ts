@@ -1,6 +1,6 @@
 import { escapeUnprintable } from '../../core/safe-text.ts';
-import { printableJson } from '../printable-json.ts';
-import type { Styler } from '../terminal-style.ts';
+import { printableJson } from '../../formats/printable-json.ts';
+import type { Styler } from '../../formats/terminal-style.ts';
 import type { Diagnostic, SourceLocation } from './diagnostic.ts';
 
 /** The result of lint for all its input. */

@@ -15,7 +15,7 @@ import type { ManifestSource } from '../lint/manifests.ts';
 import type { RawMountRequest } from '../../csi/mount-request.ts';
 import type { MountRequest, Volume } from '../../mount/types.ts';
 import { providers } from '../../providers/registry.ts';
-import { type Output, createStyler } from '../terminal-style.ts';
+import { type Output, createStyler } from '../../formats/terminal-style.ts';
 import { formatMount, formatWarnings, mountFormats } from './format.ts';
 import { readOneClass, readPairs } from './input.ts';
 import { type Requester, buildMountRequest, buildPipelineRequest } from './request.ts';

@@ -2,8 +2,8 @@ import { isUtf8 } from 'node:buffer';
 import { escapeUnprintable } from '../../core/safe-text.ts';
 import type { Volume } from '../../mount/types.ts';
 import type { SecretProviderClass } from '../lint/class-object.ts';
-import { printableJson } from '../printable-json.ts';
-import type { Styler } from '../terminal-style.ts';
+import { printableJson } from '../../formats/printable-json.ts';
+import type { Styler } from '../../formats/terminal-style.ts';
 import type { Requester } from './request.ts';
 
 /** The output formats. */

@@ -187,6 +187,20 @@ describe('a mount', () => {
     expect(store.reads).toEqual(['db']);
   });
 
+  test('of the second volume of a start uses what the first one has read', async () => {
+    const agent = await start();
+    await agent.register('shop', { app: both });
+    await agent.mount('dso_shop.app', 'v1');
+    store.values.set('db', JSON.stringify({ user: 'other', password: 'other' }));
+    agent.clockOffset = 11_000;
+    await agent.mount('dsofiles_shop.app', 'f1');
+    expect(agent.variables('shop', 'app')).toMatchObject({ DB_USER: 'app' });
+    expect(store.reads).toEqual(['db']);
+    await agent.mount('dsofiles_shop.app', 'f2');
+    expect(agent.variables('shop', 'app')).toMatchObject({ DB_USER: 'other' });
+    expect(store.reads).toEqual(['db', 'db']);
+  });
+
   test('applies modes and owners of files', async () => {
     const agent = await start();
     const owner = process.getuid?.() === 0 ? { uid: 1234, gid: 4321 } : {};
@@ -594,7 +608,10 @@ describe('the control API', () => {
       { path: 'db', usedBy: [] },
       { path: 'token', usedBy: ['shop/app'] },
     ]);
-    expect((await agent.control('POST', '/v1/stores/vault/check')).status).toBe(200);
+    expect(await agent.control('POST', '/v1/stores/vault/check')).toEqual({
+      status: 200,
+      json: { steps: [{ name: 'log in and read' }] },
+    });
     expect(await agent.control('POST', '/v1/stores/aws/check')).toMatchObject({
       status: 409,
       json: { message: '/etc/dso/dso.yaml has no store aws; it has vault' },
@@ -687,6 +704,36 @@ describe('a project', () => {
     expect(await agent.mount('dso_shop.other', 'f')).toContain('run docker dso up');
   });
 
+  test('that is registered again while a start reads gives it what was registered last', async () => {
+    const agent = await start();
+    await agent.register('shop', { app });
+    let open = (): void => undefined;
+    store.gate = new Promise((resolve) => (open = resolve));
+    const mounting = agent.mount('dso_shop.app', 'a');
+    while (store.reads.length === 0) await sleep(1);
+    await agent.register('shop', { app: { variables: [variable('USER', 'db', 'user')] } });
+    open();
+    expect(await mounting).toBe('');
+    expect(agent.variables('shop', 'app')).toEqual({ USER: 'app' });
+    await agent.control('POST', '/v1/refresh', { path: 'db' });
+    expect(await statusOf(agent)).toMatchObject({ state: 'ACTIVE', mounts: 1 });
+  });
+
+  test('with another reference gives running containers new files, and they are STALE', async () => {
+    const agent = await start();
+    store.values.set('token2', canary);
+    await agent.register('shop', { app });
+    await agent.mount('dso_shop.app', 'a');
+    await agent.register('shop', { app });
+    expect(await statusOf(agent)).toMatchObject({ state: 'ACTIVE' });
+    // The value and its version are the same, and it is another secret.
+    await agent.register('shop', { app: { variables: [variable('TOKEN', 'token2')] } });
+    await eventually(async () => expect(await statusOf(agent)).toMatchObject({ state: 'STALE' }));
+    await agent.mount('dso_shop.app', 'b');
+    await agent.unmount('dso_shop.app', 'a');
+    expect(await statusOf(agent)).toMatchObject({ state: 'ACTIVE' });
+  });
+
   test('that is deleted is forgotten when no container has it', async () => {
     const agent = await start();
     await agent.register('shop', { app, other: app });
@@ -731,10 +778,11 @@ describe('a project', () => {
   });
 });
 
-async function eventually(check: () => void): Promise<void> {
+async function eventually(check: () => unknown): Promise<void> {
   for (let attempt = 0; ; attempt++)
     try {
-      return check();
+      await check();
+      return;
     } catch (error) {
       if (attempt > 500) throw error;
       await sleep(10);

@@ -9,12 +9,14 @@ import type {
   ProjectRegistration,
   RefreshRequest,
   RefreshResult,
+  StoreCheck,
   StoreSecret,
 } from '../agent-api.ts';
 import type { DsoConfig } from '../config/types.ts';
 import type { DsoRef } from '../model/reference.ts';
 import type { Injection } from '../model/types.ts';
 import { installShim } from '../volume/shim-file.ts';
+import { checkStore } from './check-store.ts';
 import { createControlApi, toFailureResponse } from './control-api.ts';
 import { CreatedVolumes, isVolumeName } from './created-volumes.ts';
 import {
@@ -28,11 +30,11 @@ import {
 import { readProjectDocument } from './documents.ts';
 import { type EffectiveStore, type HostConfig, effectiveStore } from './effective-store.ts';
 import { JsonServer } from './json-server.ts';
-import { readMountRecord } from './mount-record.ts';
+import { readMountRecord, versionIn } from './mount-record.ts';
 import { type KnownService, Projects } from './projects.ts';
 import type { ServiceMounts } from './service-mounts.ts';
 import { StateDirectory } from './state-file.ts';
-import { statusOf, versionOfSecret } from './status.ts';
+import { statusOf } from './status.ts';
 import type { Stores } from './stores.ts';
 import { createVolumeDriver, pluginContentType, toDriverError } from './volume-driver.ts';
 
@@ -129,7 +131,6 @@ export class DockerAgent {
         documents: new StateDirectory(join(stateDir, 'projects'), documents),
         mountsDeps: { directory: volumesDir, shim, records, deliver, log, now },
         hasVolume: (name) => this.#created.has(name),
-        log,
       });
       await this.#created.load();
       await this.#projects.load(await records.load());
@@ -244,8 +245,10 @@ export class DockerAgent {
         const { store: opened } = await this.#options.stores.open(store);
         opened.refFor(ref.path);
       }
-    await this.#known.put(name, registration);
+    const changed = await this.#known.put(name, registration);
     this.#options.log.info({ project: name, services: registration.services.length }, 'registered');
+    // Compose does not see that a reference has changed, so it may not start the container again.
+    for (const service of changed) void this.#refreshOne(service);
   }
 
   #services(project: string | undefined) {
@@ -271,9 +274,9 @@ export class DockerAgent {
     }));
   }
 
-  async #checkStore(name: string, signal: AbortSignal): Promise<void> {
+  async #checkStore(name: string, signal: AbortSignal): Promise<StoreCheck> {
     const { store } = await this.#options.stores.open(this.#storeOfHost(name));
-    await this.#limited(signal, requestMs, (context) => store.check(context.signal));
+    return this.#limited(signal, requestMs, (context) => checkStore(store, context.signal));
   }
 
   async #refresh({ store, path }: RefreshRequest, signal: AbortSignal): Promise<RefreshResult> {
@@ -286,10 +289,7 @@ export class DockerAgent {
         mounts.refresh({ ...context, refresh: true }),
       );
       const keys = this.#keysOf(mounts, name, path);
-      const found = keys
-        .map((key) => mounts.current?.versions[key])
-        .find((each) => each !== undefined);
-      if (found !== undefined) version ??= versionOfSecret(found);
+      for (const key of keys) version ??= versionIn(mounts.current, key);
       services.push({
         name: instanceOf(mounts.wanted.injection),
         changed: mounts.hasChanged(keys),

@@ -1,6 +1,6 @@
 import { SecretError } from '../../core/errors.ts';
 import { grant } from '../../core/grant.ts';
-import type { HostStore, StoreType } from '../../core/host-store.ts';
+import type { HostStore } from '../../core/host-store.ts';
 import type { Provider } from '../../core/provider.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { Workload } from '../../core/workload.ts';
@@ -38,30 +38,26 @@ function anyOf(globs: readonly string[]): NameGlob {
 
 /** What {@link createAuthorize} needs. */
 export type AuthorizeDeps = {
-  readonly store: Pick<HostStore, 'principal'>;
+  readonly store: Pick<HostStore, 'principal' | 'grantScope'>;
   /** The name of the store in the host's configuration. */
   readonly name: string;
-  readonly type: StoreType;
   readonly isGranted: CheckGrant;
   /** The host's configuration, for remedies. */
   readonly configFile: string;
 };
 
-/**
- * Allows what the grants of the host allow, with the host's identity. A secret of Vault can be a
- * credential with a lease, which no two services share. So its scope is the service, until a
- * response shows that it has none.
- */
+/** Allows what the grants of the host allow, with the host's identity. */
 export function createAuthorize(deps: AuthorizeDeps): Provider<HostPlan>['authorize'] {
-  const { store, name, type, isGranted, configFile } = deps;
-  const scope = type === 'vault' || type === 'openbao' ? 'pod' : 'principal';
+  const { store, name, isGranted, configFile } = deps;
   return async (workload, { refs, login: { pathsOf } }, { signal }) => {
     for (const ref of refs)
       for (const path of pathsOf.get(ref) ?? [ref.name])
         if (!isGranted({ workload, store: name, path }))
           throw notGranted(workload, name, path, configFile);
     const principal = await store.principal(signal);
-    return refs.map((ref) => grant({ ref, principal, workload, scope }));
+    return refs.map((ref) =>
+      grant({ ref, principal, workload, scope: store.grantScope ?? 'principal' }),
+    );
   };
 }
 

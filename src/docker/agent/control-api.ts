@@ -7,6 +7,7 @@ import type {
   RefreshRequest,
   RefreshResult,
   ServiceStatus,
+  StoreCheck,
   StoreSecret,
 } from '../agent-api.ts';
 import { readRefreshRequest, readRegistration } from './documents.ts';
@@ -19,7 +20,7 @@ export type ControlActions = {
   deleteProject(name: string): Promise<void>;
   services(project: string | undefined): readonly ServiceStatus[];
   listSecrets(store: string, signal: AbortSignal): Promise<readonly StoreSecret[]>;
-  checkStore(store: string, signal: AbortSignal): Promise<void>;
+  checkStore(store: string, signal: AbortSignal): Promise<StoreCheck>;
   refresh(request: RefreshRequest, signal: AbortSignal): Promise<RefreshResult>;
 };
 
@@ -61,10 +62,7 @@ const routes: readonly Route[] = [
   {
     method: 'POST',
     path: /^\/v1\/stores\/([^/]+)\/check$/,
-    run: async (actions, { signal }, name) => {
-      await actions.checkStore(name, signal);
-      return {};
-    },
+    run: (actions, { signal }, name) => actions.checkStore(name, signal),
   },
   {
     method: 'POST',

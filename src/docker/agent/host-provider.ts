@@ -1,4 +1,4 @@
-import type { HostStore, StoreType } from '../../core/host-store.ts';
+import type { HostStore } from '../../core/host-store.ts';
 import type { Provider } from '../../core/provider.ts';
 import { type CheckGrant, createAuthorize } from './authorize.ts';
 import { type HostPlan, planItems } from './items.ts';
@@ -9,7 +9,6 @@ export type HostProviderDeps = {
   readonly provider: string;
   /** The name of the store in the host's configuration. */
   readonly name: string;
-  readonly type: StoreType;
   readonly store: HostStore;
   readonly isGranted: CheckGrant;
   readonly configFile: string;

@@ -1,4 +1,3 @@
-import type { Logger } from 'pino';
 import { SecretError, errorCodeOf } from '../../core/errors.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { ProjectRegistration } from '../agent-api.ts';
@@ -26,7 +25,6 @@ export type ProjectsDeps = {
   readonly mountsDeps: ServiceMountsDeps;
   /** Whether the engine has a volume of that name. */
   readonly hasVolume: (name: string) => boolean;
-  readonly log: Logger;
 };
 
 /** The projects of this host, and their services. Names and references outlive the process. */
@@ -36,6 +34,7 @@ export class Projects {
   readonly #services = new Map<string, Map<string, KnownService>>();
   readonly #byVolume = new Map<string, KnownService>();
   readonly #stores = new Map<string, ProjectRegistration['stores']>();
+  #queue: Promise<unknown> = Promise.resolve();
 
   constructor(deps: ProjectsDeps) {
     this.#deps = deps;
@@ -86,8 +85,12 @@ export class Projects {
   /**
    * Replaces what a project asks for. A service that it does not name any more stays as long as the
    * engine has its volume: a profile that is not active has containers too.
+   * @returns the services with containers that now receive something else
    */
-  async put(project: string, { services, stores }: ProjectRegistration): Promise<void> {
+  async put(
+    project: string,
+    { services, stores }: ProjectRegistration,
+  ): Promise<readonly ServiceMounts[]> {
     const names = new Set(services.map(({ service }) => service));
     for (const [service, known] of this.#services.get(project) ?? [])
       if (!names.has(service) && known.state !== 'lost') {
@@ -95,8 +98,15 @@ export class Projects {
         else this.#forget(known);
       }
     this.#stores.set(project, stores);
-    for (const injection of services) this.#add({ injection, stores }, 'current');
+    const changed = services.flatMap((injection): readonly ServiceMounts[] => {
+      const wanted = { injection, stores };
+      const mounts = this.find(project, injection.service)?.mounts;
+      const isChanged = mounts?.isInUse === true && !isEqual(mounts.wanted, wanted);
+      this.#add(wanted, 'current');
+      return isChanged ? [mounts] : [];
+    });
     await this.#save(project);
+    return changed;
   }
 
   /** Forgets a project. A service that is mounted is forgotten when it no longer is. */
@@ -150,7 +160,14 @@ export class Projects {
     for (const name of Object.values(volumeNames(project, service))) this.#byVolume.delete(name);
   }
 
-  async #save(project: string): Promise<void> {
+  /** One after another: the file must have what was registered last. */
+  #save(project: string): Promise<void> {
+    const saved = this.#queue.then(() => this.#write(project));
+    this.#queue = saved.catch(() => undefined);
+    return saved;
+  }
+
+  async #write(project: string): Promise<void> {
     const ofState = (state: KnownService['state']): Injection[] =>
       this.list(project)
         .filter((known) => known.state === state)
@@ -173,4 +190,10 @@ export class Projects {
       );
     }
   }
+}
+
+function isEqual(one: Wanted, other: Wanted): boolean {
+  return (
+    JSON.stringify([one.injection, one.stores]) === JSON.stringify([other.injection, other.stores])
+  );
 }

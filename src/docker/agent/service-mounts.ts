@@ -7,7 +7,7 @@ import { type SecretError, toSecretError } from '../../core/errors.ts';
 import { volumeNames } from '../model/volumes.ts';
 import { writeFilesVolume, writeVariablesVolume } from '../volume/volume-files.ts';
 import { type Delivery, type DeliverContext, type Wanted, variableKey } from './deliver.ts';
-import type { DeliveryRecord, MountRecord } from './mount-record.ts';
+import { type DeliveryRecord, type MountRecord, recordOf } from './mount-record.ts';
 import type { StateDirectory } from './state-file.ts';
 
 /** What all services share. */
@@ -122,10 +122,8 @@ export class ServiceMounts {
   hasChanged(keys: readonly string[]): boolean {
     return [...(this.#mounts.get(this.#names.variables)?.values() ?? [])].some((start) =>
       keys.some((key) => {
-        const now = this.#current?.versions[key];
-        return (
-          now !== undefined && start.versions[key] !== undefined && start.versions[key] !== now
-        );
+        const now = this.#current?.secrets[key];
+        return now !== undefined && start.secrets[key] !== now;
       }),
     );
   }
@@ -175,11 +173,13 @@ export class ServiceMounts {
    */
   async refresh(context: DeliverContext): Promise<boolean> {
     try {
-      const delivery = await this.#deps.deliver(this.#wanted, context);
+      const wanted = this.#wanted;
+      const delivery = await this.#deps.deliver(wanted, context);
       this.#failure = undefined;
       return await this.#exclusive(async () => {
-        const versions = Object.fromEntries(delivery.versions);
-        if (!this.isInUse || isSame(versions, this.#current?.versions)) return false;
+        const { secrets } = recordOf(wanted.injection, delivery.versions, 0);
+        const isOutdated = this.#wanted !== wanted || !this.isInUse;
+        if (isOutdated || isSame(secrets, this.#current?.secrets)) return false;
         await this.#write(delivery);
         await this.#save();
         return true;
@@ -208,8 +208,15 @@ export class ServiceMounts {
       throw this.#failure.error;
     try {
       const record = await this.#deliveries.run('', signal, async (callSignal) => {
-        const delivery = await deliver(this.#wanted, { signal: callSignal, deadline });
-        return this.#exclusive(() => this.#write(delivery));
+        for (;;) {
+          const wanted = this.#wanted;
+          const delivery = await deliver(wanted, { signal: callSignal, deadline });
+          // Meanwhile the project may have been registered again.
+          const written = await this.#exclusive(async () =>
+            this.#wanted === wanted ? this.#write(delivery) : undefined,
+          );
+          if (written !== undefined) return written;
+        }
       });
       this.#failure = undefined;
       return record;
@@ -228,7 +235,7 @@ export class ServiceMounts {
       );
     if (files.length > 0) await writeFilesVolume(join(directory, this.#names.files), files);
     await writeVariablesVolume(join(directory, this.#names.variables), { env, exec, shim });
-    this.#current = { at: now(), versions: Object.fromEntries(versions) };
+    this.#current = recordOf(this.#wanted.injection, versions, now());
     return this.#current;
   }
 

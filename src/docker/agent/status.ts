@@ -4,16 +4,8 @@ import type { DsoRef } from '../model/reference.ts';
 import type { SecretStatus, ServiceStatus } from '../agent-api.ts';
 import { toFailure } from './control-api.ts';
 import { fileKey, variableKey } from './deliver.ts';
-import type { DeliveryRecord } from './mount-record.ts';
+import { type DeliveryRecord, versionIn } from './mount-record.ts';
 import type { ServiceMounts } from './service-mounts.ts';
-
-/**
- * The version of the secret in the version of a file: see `objectVersion` of the pipeline. A field
- * of a secret has a suffix.
- */
-export function versionOfSecret(version: string): string {
-  return version.replace(/\+[0-9a-f]{8}$/, '');
-}
 
 /**
  * What the containers of a service have.
@@ -28,11 +20,10 @@ export function statusOf(service: ServiceMounts, storeOf: (ref: DsoRef) => strin
     key: string,
     record: DeliveryRecord | undefined,
   ): SecretStatus => {
-    const version = record?.versions[key];
+    const version = versionIn(record, key);
     return {
       ...{ name, kind, source: formatReference({ kind, ref }), store: storeOf(ref) },
-      ...(record !== undefined &&
-        version !== undefined && { version: versionOfSecret(version), deliveredAt: record.at }),
+      ...(record !== undefined && version !== undefined && { version, deliveredAt: record.at }),
     };
   };
   const files = new Map(injection.files.map((file) => [file.path, file.ref]));

@@ -55,7 +55,7 @@ export class Stores {
     const { openStore, isGranted, configFile } = this.#deps;
     const store = await openStore(config, name);
     const provider = createHostProvider({
-      ...{ provider: providerName, name, type: config.type, store, isGranted, configFile },
+      ...{ provider: providerName, name, store, isGranted, configFile },
     }) as Provider;
     this.providers.set(providerName, provider);
     return { store, provider };

@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
+import { type HostDefaults, emptyConfig } from './defaults.ts';
 import { readDsoConfig } from './read.ts';
 import { storeTypes } from '../../core/host-store.ts';
 
@@ -122,7 +123,7 @@ providers:
       {
         severity: 'warning',
         message: 'secret_id stands in the file in plain text',
-        hint: 'write secret_id_file, the path of a file with mode 0600',
+        hint: 'write secret_id_file, the path of a file with mode 0600; docker dso init makes both',
         place: { file: 'dso.yaml', line: 7, column: 30 },
       },
     ]);
@@ -357,5 +358,77 @@ exce: off
         },
       ),
     );
+  });
+});
+
+describe('a dso.yaml that is empty or absent', () => {
+  const local = { type: 'local' } as const;
+  test.each<[string, HostDefaults | undefined]>([
+    ['nothing', undefined],
+    ['one store', { stores: new Map([['a', local]]), exec: 'off' }],
+    [
+      'two stores',
+      {
+        stores: new Map([
+          ['a', local],
+          ['b', local],
+        ]),
+        exec: 'on',
+      },
+    ],
+    [
+      'a default',
+      {
+        stores: new Map([
+          ['a', local],
+          ['b', local],
+        ]),
+        exec: 'on',
+        defaultStore: 'b',
+      },
+    ],
+  ])('is the same configuration on a host that gives %s', (_, host) => {
+    expect(emptyConfig(host)).toEqual(readDsoConfig('', 'dso.yaml', host).config);
+    expect(emptyConfig()).toEqual(readDsoConfig('', 'dso.yaml', 'unknown').config);
+  });
+});
+
+describe('a dso.yaml that names no stores', () => {
+  const stores = new Map([
+    ['aws', { type: 'aws' }],
+    ['vault', { type: 'vault' }],
+  ] as const);
+  const host = { stores, defaultStore: 'vault', exec: 'off' } as const;
+
+  test('has the stores of the host, its default and its exec', () => {
+    const { config, problems } = readDsoConfig('secrets: [{name: a}]', 'dso.yaml', host);
+    expect(problems).toEqual([]);
+    expect(config).toMatchObject({ defaults: { provider: 'vault' }, exec: 'off' });
+    expect(config!.providers).toBe(stores);
+    expect(config!.secrets).toMatchObject([{ name: 'a', provider: 'vault' }]);
+  });
+
+  test('can choose among them, and say exec itself', () => {
+    const text = 'defaults: {provider: aws}\nexec: on\nsecrets: [{name: a, provider: vualt}]';
+    const { problems } = readDsoConfig(text, 'dso.yaml', host);
+    expect(problems).toMatchObject([
+      { message: 'there is no provider vualt', hint: 'did you mean vault?', place: { line: 3 } },
+    ]);
+    const { config } = readDsoConfig(text.replace('vualt', 'vault'), 'dso.yaml', host);
+    expect(config).toMatchObject({ defaults: { provider: 'aws' }, exec: 'on' });
+  });
+
+  test('may name any store while those of the host are not known', () => {
+    const text = 'secrets: [{name: a, provider: vault}]';
+    expect(readDsoConfig(text, 'dso.yaml', 'unknown').problems).toEqual([]);
+    expect(readDsoConfig(text, 'dso.yaml').problems).toMatchObject([
+      { message: 'there is no provider vault', hint: 'describe it under providers' },
+    ]);
+  });
+
+  test('differs from one that names a store: that has only its own', () => {
+    const { config } = readDsoConfig('provider: huawei', 'dso.yaml', host);
+    expect([...config!.providers.keys()]).toEqual(['huawei']);
+    expect(config!.defaults).toEqual({ provider: 'huawei' });
   });
 });

@@ -5,10 +5,11 @@ import { nearestName } from '../../formats/suggest.ts';
 import { type Position, type YamlNode, nodeAt } from '../../formats/yaml-tree.ts';
 import { readYamlDocument } from '../../formats/yaml.ts';
 import { type DsoProblem, keyPath, limitProblems } from '../problem.ts';
+import { type HostDefaults, defaultPollingMs, noDefaults } from './defaults.ts';
 import { keysAt } from './known-keys.ts';
 import { textTree } from './scalars.ts';
 import { type DsoFile, fileSchema } from './schema.ts';
-import { methodsOf, toStore } from './store-schema.ts';
+import { hasUserInfo, toStore } from './store-schema.ts';
 import type { DsoConfig, SecretConfig } from './types.ts';
 
 /** The result of {@link readDsoConfig}: a configuration if no problem is an error. */
@@ -18,7 +19,6 @@ export type DsoConfigResult = {
 };
 
 const maxCharacters = 1_048_576;
-const defaultPollingMs = 120_000;
 
 type Report = (
   severity: DsoProblem['severity'],
@@ -31,8 +31,13 @@ type Report = (
  * Reads dso.yaml: the flat form with one `provider`, or the form with `providers`. Never throws:
  * it reports all problems with their lines. An empty text is the default configuration.
  * @param file its name in problems
+ * @param host what the host gives; `unknown`: stores that the text does not describe may be its
  */
-export function readDsoConfig(text: string, file: string): DsoConfigResult {
+export function readDsoConfig(
+  text: string,
+  file: string,
+  host: HostDefaults | 'unknown' = noDefaults,
+): DsoConfigResult {
   const problems: DsoProblem[] = [];
   const add = (
     severity: DsoProblem['severity'],
@@ -60,7 +65,7 @@ export function readDsoConfig(text: string, file: string): DsoConfigResult {
   const report: Report = (severity, path, message, hint) =>
     add(severity, positionOf(document.root, path), { message, hint, where: keyPath(path) });
   const parsed = fileSchema.safeParse(textTree(document.root) ?? {});
-  const config = parsed.success ? toConfig(parsed.data, report) : undefined;
+  const config = parsed.success ? toConfig(parsed.data, host, report) : undefined;
   for (const issue of parsed.error?.issues ?? []) reportIssue(issue, document.root, report);
   const hasError = problems.some(({ severity }) => severity === 'error');
   const limited = limitProblems(problems);
@@ -105,9 +110,9 @@ function messageOf(issue: z.core.$ZodIssue): string {
   return issue.message.startsWith('Invalid input') ? 'must be a map' : issue.message;
 }
 
-/** Shows the value, but none of `auth`: it can be a credential in the wrong place. */
+/** Shows the value, unless it is, or can be, a credential in the wrong place. */
 function writtenHint(node: YamlNode | undefined, path: readonly PropertyKey[]): string {
-  if (node?.kind !== 'scalar' || path.includes('auth'))
+  if (node?.kind !== 'scalar' || path.includes('auth') || hasUserInfo(node.text))
     return 'docs/docker/dso-yaml.md describes every key';
   return `it is ${sanitizeUserText(node.text)}; docs/docker/dso-yaml.md describes every key`;
 }
@@ -127,10 +132,13 @@ function positionOf(root: YamlNode | undefined, path: readonly PropertyKey[]): P
   return root?.at ?? { line: 1, column: 1 };
 }
 
-function toConfig(file: DsoFile, report: Report): DsoConfig {
-  const providers = readProviders(file, report);
+function toConfig(file: DsoFile, host: HostDefaults | 'unknown', report: Report): DsoConfig {
+  const own = readProviders(file, report);
+  const given = host === 'unknown' ? noDefaults : host;
+  const providers = own.size > 0 ? own : given.stores;
+  const isUnknown = host === 'unknown' && own.size === 0;
   const checkName = (name: string | undefined, path: readonly PropertyKey[]): void => {
-    if (name === undefined || providers.has(name)) return;
+    if (name === undefined || isUnknown || providers.has(name)) return;
     const nearest = nearestName(name, providers.keys());
     const names = [...providers.keys()].join(', ');
     const advice = nearest === undefined ? `the names are ${names}` : `did you mean ${nearest}?`;
@@ -139,7 +147,8 @@ function toConfig(file: DsoFile, report: Report): DsoConfig {
   };
   checkName(file.defaults?.provider, ['defaults', 'provider']);
   const [only, ...others] = providers.keys();
-  const provider = file.defaults?.provider ?? (others.length === 0 ? only : undefined);
+  const fallback = own.size > 0 ? undefined : given.defaultStore;
+  const provider = file.defaults?.provider ?? fallback ?? (others.length === 0 ? only : undefined);
   const rotation = file.defaults?.rotation;
   const secrets = (file.secrets ?? []).map((secret, index): SecretConfig => {
     checkName(secret.provider, ['secrets', index, 'provider']);
@@ -168,7 +177,7 @@ function toConfig(file: DsoFile, report: Report): DsoConfig {
       watch: { pollingIntervalMs: file.agent?.watch?.polling_interval ?? defaultPollingMs },
       ...(file.agent?.grants && { grants: file.agent.grants }),
     },
-    exec: file.exec ?? 'on',
+    exec: file.exec ?? given.exec,
   };
 }
 
@@ -198,22 +207,10 @@ function readProviders(file: DsoFile, report: Report): ReadonlyMap<string, Store
         'warning',
         [...path, 'params', credential],
         `${credential} stands in the file in plain text`,
-        credentialHint(name, providers, credential),
+        `write ${credential}_file, the path of a file with mode 0600; docker dso init makes both`,
       );
   }
   return providers;
-}
-
-function credentialHint(
-  name: string,
-  providers: ReadonlyMap<string, StoreConfig>,
-  credential: string,
-): string {
-  const { type, auth } = providers.get(name) ?? {};
-  const params = type === undefined ? [] : (methodsOf[type][auth?.method ?? ''] ?? []);
-  return params.includes(`${credential}_file`)
-    ? `write ${credential}_file, the path of a file with mode 0600`
-    : 'give it to docker dso init, which keeps it in a file with mode 0600';
 }
 
 function readFlatStore(

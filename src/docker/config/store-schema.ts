@@ -10,7 +10,14 @@ import { text, userMap } from './scalars.ts';
 
 /** https://docs.aws.amazon.com/general/latest/gr/rande.html and the like of the other vendors. */
 const region = text.regex(/^[a-z]{2,}(-[a-z0-9]+){1,4}$/, 'is not the name of a region');
-const httpUrl = z.url({ protocol: /^https?$/, error: 'must be a URL such as https://host:8200' });
+const httpUrl = z
+  .url({ protocol: /^https?$/, error: 'must be a URL such as https://host:8200' })
+  .refine((url) => !hasUserInfo(url), 'must have no user and no password in it');
+
+/** Whether a URL has a user or a password, which no message may show. */
+export function hasUserInfo(url: string): boolean {
+  return /^\s*[a-z][a-z0-9+.-]*:\/\/[^/?#]*@/i.test(url);
+}
 
 /** Where a store is. Each type has some of these. */
 const settings = {
@@ -27,12 +34,20 @@ const settings = {
   key_file: text.optional(),
 };
 
-type Setting = keyof typeof settings;
+/** A key of a store that says where it is. */
+export type Setting = keyof typeof settings;
+
+/** What is wrong with the text of a setting, as words that follow its name. */
+export function checkSetting(setting: Setting, value: string): string | undefined {
+  const schema = setting === 'addresses' ? httpUrl : settings[setting];
+  return schema.safeParse(value).error?.issues[0]?.message;
+}
 
 const vaultSettings: readonly Setting[] = [
   ...(['address', 'addresses', 'namespace', 'ca_file', 'tls_server_name'] as const),
 ];
-const settingsOf: Readonly<Record<StoreType, readonly Setting[]>> = {
+/** The settings of each type. */
+export const settingsOf: Readonly<Record<StoreType, readonly Setting[]>> = {
   huawei: ['region', 'project_id', 'endpoint'],
   aws: ['region', 'endpoint', 'role_arn'],
   vault: vaultSettings,
@@ -51,15 +66,21 @@ const vaultMethods: Methods = {
 };
 /** The parameters of each method of each type. */
 export const methodsOf: Readonly<Record<StoreType, Methods>> = {
-  huawei: { agency: [], access_key: ['access_key', 'secret_key'] },
+  huawei: { agency: [], access_key: ['access_key', 'secret_key', 'secret_key_file'] },
   aws: { default: [], environment: [], instance_profile: [], task_role: [] },
   vault: vaultMethods,
   openbao: vaultMethods,
-  alibabacloud: { ecs_role: ['role_name'], access_key: ['access_key', 'secret_key'] },
+  alibabacloud: {
+    ecs_role: ['role_name'],
+    access_key: ['access_key', 'secret_key', 'secret_key_file'],
+  },
   local: {},
 };
-/** Parameters that must not be printed. */
-const credentialParams = ['token', 'secret_id', 'secret_key'];
+/**
+ * Parameters that must not be printed. Each has a companion `..._file` in every method: the path of
+ * a file with it.
+ */
+export const credentialParams = ['token', 'secret_id', 'secret_key'];
 
 const auth = z.strictObject({ method: text, params: userMap(z.string(), text).optional() });
 const rawStore = {

@@ -83,6 +83,7 @@ export function checkOthers(
   model: ComposeModel,
   services: readonly ServiceInModel[],
   injections: readonly Injection[],
+  driver: string,
   report: Report,
 ): void {
   const injected = new Set(injections.map(({ service }) => service));
@@ -95,7 +96,7 @@ export function checkOthers(
   for (const [key, part] of Object.entries(model))
     if (key !== 'services' && !isExtension(key)) findMisplaced({ [key]: part }, [], report);
   const definitions = objectOf(model.volumes);
-  for (const [name, definition] of addedVolumes(injections))
+  for (const [name, definition] of addedVolumes(injections, driver))
     if (Object.hasOwn(definitions, name) && !isEqual(definitions[name], definition))
       report({
         ...{ severity: 'error', code: 'CANNOT_INJECT', where: keyPath(['volumes', name]) },
@@ -106,7 +107,7 @@ export function checkOthers(
     const inService = reporterOf(service, report);
     const name = sanitizeUserText(service.service);
     const own = volumeNames(service.project, service.service);
-    const foreign = foreignSecrets(service.definition, own, definitions);
+    const foreign = foreignSecrets(service.definition, own, definitions, driver);
     if (foreign !== undefined)
       inService(
         ...(['error', 'CANNOT_INJECT', ['volumes']] as const),

@@ -42,6 +42,20 @@ function problemsOf(model: ComposeModel, dsoYaml = ''): readonly string[] {
 }
 
 describe('a service with references', () => {
+  test('has volumes of the driver that is named', () => {
+    const model = modelOf({ environment: { A: 'dso://a' } });
+    const input = { model, images, config: configOf(''), driver: 'other' };
+    const first = rewrite(input);
+    expect(first.problems).toEqual([]);
+    expect(first.model!.volumes).toEqual({
+      'dso_shop.app': { name: 'dso_shop.app', driver: 'other' },
+    });
+    const volumes = { theirs: { name: 'theirs', driver: 'other' } };
+    const mount = { type: 'volume', source: 'theirs', target: '/x' };
+    const { problems } = rewrite({ ...input, model: modelOf({ volumes: [mount] }, { volumes }) });
+    expect(problems).toMatchObject([{ where: 'services.app.volumes' }]);
+  });
+
   test('gets the shim, its volume and the shadow PATH, and loses its references', () => {
     const { model, services } = rewritten(
       modelOf({

@@ -15,7 +15,7 @@ import { findInjection } from './injection.ts';
 import { hasReference, reportMisplaced, isExtension, withoutExtensions } from './misplaced.ts';
 import { servicesOf, reporterOf } from './service.ts';
 import type { Injection, ServiceInModel, Report, ReportInService } from './types.ts';
-import { addedVolumes, isInjected, mountsOf, volumeNames } from './volumes.ts';
+import { addedVolumes, defaultDriver, isInjected, mountsOf, volumeNames } from './volumes.ts';
 import { shadowPath, wrapCommand, wrapHealthcheck } from './wrap.ts';
 
 /** What {@link rewrite} reads. */
@@ -24,6 +24,8 @@ export type RewriteInput = {
   /** By the names that {@link imagesNeeded} returns. */
   readonly images: Readonly<Record<string, ImageFacts>>;
   readonly config: DsoConfig;
+  /** The agent's name as a volume driver. Default: `dso`. */
+  readonly driver?: string;
 };
 
 /** What {@link rewrite} returns. */
@@ -50,7 +52,8 @@ export function imagesNeeded(model: ComposeModel, config: DsoConfig): readonly s
  * Takes the references out of a Compose application, and lets the shim bring the secrets in. A
  * service without secrets stays the same object. Pure: equal input gives equal output.
  */
-export function rewrite({ model, images, config }: RewriteInput): RewriteResult {
+export function rewrite(input: RewriteInput): RewriteResult {
+  const { model, images, config, driver = defaultDriver } = input;
   const found: DsoProblem[] = [];
   const report: Report = (problem) => void found.push(problem);
   checkProject(model, report);
@@ -70,11 +73,15 @@ export function rewrite({ model, images, config }: RewriteInput): RewriteResult 
       if (definition !== service.definition) changed.set(service.service, definition);
     }
   }
-  checkOthers(model, services, injections, report);
+  checkOthers(model, services, injections, driver, report);
   const problems = limitProblems(found);
   if (problems.some(({ severity }) => severity === 'error'))
     return { services: injections, problems };
-  return { model: assemble(model, changed, injections), services: injections, problems };
+  return {
+    model: assemble(model, changed, addedVolumes(injections, driver)),
+    services: injections,
+    problems,
+  };
 }
 
 /** What the service receives; undefined if nothing, or if it has been rewritten before. */
@@ -143,12 +150,11 @@ function environmentOf(
 function assemble(
   model: ComposeModel,
   changed: ReadonlyMap<string, JsonObject>,
-  injections: readonly Injection[],
+  added: ReturnType<typeof addedVolumes>,
 ): ComposeModel {
   const services = Object.entries(objectOf(model.services)).map(
     ([name, definition]): [string, JsonValue] => [name, changed.get(name) ?? definition],
   );
-  const added = addedVolumes(injections);
   const volumes = { ...objectOf(model.volumes), ...Object.fromEntries(added) };
   return {
     ...withoutExtensions(model),

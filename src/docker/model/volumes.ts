@@ -22,9 +22,12 @@ export function volumeNames(project: string, service: string): VolumeNames {
   };
 }
 
+/** The agent's name as a volume driver. */
+export const defaultDriver = 'dso';
+
 /** The definition of a volume under `volumes` of the application. It never changes. */
-export function volumeDefinition(name: string): JsonObject {
-  return { name, driver: 'dso' };
+export function volumeDefinition(name: string, driver: string): JsonObject {
+  return { name, driver };
 }
 
 /** The mount of a volume under `volumes` of the service. */
@@ -74,13 +77,14 @@ export function foreignSecrets(
   service: JsonObject,
   own: VolumeNames,
   definitions: JsonObject,
+  ownDriver: string,
 ): string | undefined {
   for (const { source, type } of listOf(service.volumes).map(objectOf)) {
     if (type !== 'volume' || typeof source !== 'string') continue;
     const { name, driver } = objectOf(
       Object.hasOwn(definitions, source) ? definitions[source] : undefined,
     );
-    const isSecrets = driver === 'dso' || /^(dso|dsofiles)_[^.]*\./.test(textOf(name));
+    const isSecrets = driver === ownDriver || /^(dso|dsofiles)_[^.]*\./.test(textOf(name));
     const isOwn = name === source && [own.variables, own.files].includes(source);
     if (isSecrets && !isOwn) return plainText(source);
   }
@@ -94,11 +98,12 @@ function textOf(value: JsonValue | undefined): string {
 /** The volumes of all services, by name, for `volumes` of the application. */
 export function addedVolumes(
   injections: readonly Injection[],
+  driver: string,
 ): readonly (readonly [string, JsonObject])[] {
   return injections.flatMap(({ project, service, files }) => {
     const names = volumeNames(project, service);
     const used = files.length === 0 ? [names.variables] : [names.variables, names.files];
-    return used.map((name) => [name, volumeDefinition(name)] as const);
+    return used.map((name) => [name, volumeDefinition(name, driver)] as const);
   });
 }
 

@@ -51,7 +51,16 @@ export function readAlibabaConfig(env: Environment): AlibabaConfig {
   };
 }
 
-function readCloudConfig(get: EnvReader, region: string | undefined): AlibabaCloudConfig {
+/**
+ * Reads how to reach Alibaba Cloud.
+ * @param network whether the usual addresses are those of a VPC or public ones
+ * @throws SecretError NOT_CONFIGURED with the name of the variable
+ */
+export function readCloudConfig(
+  get: EnvReader,
+  region: string | undefined,
+  network: 'vpc' | 'public' = 'vpc',
+): AlibabaCloudConfig {
   const readRate = (name: string, fallback: number): number =>
     parseRate({ name, text: get(name) ?? String(fallback) });
   const readAddress = (name: string, fallback: string): ServiceAddress => {
@@ -65,9 +74,10 @@ function readCloudConfig(get: EnvReader, region: string | undefined): AlibabaClo
   const metadata = get('KEYFERRY_ALIBABACLOUD_METADATA_ENDPOINT') ?? 'http://100.100.100.200';
   const gatewayCaName = 'KEYFERRY_ALIBABACLOUD_GATEWAY_CA_DIR';
   const gatewayCaDirectory = get(gatewayCaName);
+  const suffix = network === 'vpc' ? '-vpc' : '';
   return {
-    kms: readAddress('KEYFERRY_ALIBABACLOUD_KMS_ENDPOINT', 'kms-vpc.{region}.aliyuncs.com'),
-    oos: readAddress('KEYFERRY_ALIBABACLOUD_OOS_ENDPOINT', 'oos-vpc.{region}.aliyuncs.com'),
+    kms: readAddress('KEYFERRY_ALIBABACLOUD_KMS_ENDPOINT', `kms${suffix}.{region}.aliyuncs.com`),
+    oos: readAddress('KEYFERRY_ALIBABACLOUD_OOS_ENDPOINT', `oos${suffix}.{region}.aliyuncs.com`),
     sts: sts instanceof URL ? sts : buildStsEndpoint(sts, region),
     metadata: parseEndpoint(metadata, {
       setting: 'alibabacloud: KEYFERRY_ALIBABACLOUD_METADATA_ENDPOINT',

@@ -135,8 +135,8 @@ const credentialErrors: readonly Rule<OwnerContext>[] = [
     message: ({ owner }) => `Alibaba Cloud refused ${owner}`,
     hint: (_, { clockSkewMs }) => {
       if (Math.abs(clockSkewMs) <= skewHintThresholdMs)
-        return 'compare the clock of this node with that of Alibaba Cloud';
-      return `the clock of this node is ${clockSkewMs > 0 ? 'fast' : 'slow'}: set it right`;
+        return 'compare the clock of this machine with that of Alibaba Cloud';
+      return `the clock of this machine is ${clockSkewMs > 0 ? 'fast' : 'slow'}: set it right`;
     },
     hidesText: true,
   },

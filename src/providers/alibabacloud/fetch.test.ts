@@ -406,7 +406,7 @@ describe('a refused key', () => {
       cloud.clock.node = minutes * minute;
       expect(await reader.read(user, 'db')).toMatch(
         new RegExp(
-          `CREDENTIALS_REFUSED: .*InvalidTimeStamp\\.Expired.*; the clock of this node is ${word}: set it right`,
+          `CREDENTIALS_REFUSED: .*InvalidTimeStamp\\.Expired.*; the clock of this machine is ${word}: set it right`,
         ),
       );
     },

@@ -1,25 +1,24 @@
 import { type RateLimiterMetrics, createRateLimiters } from '../../concurrency/rate-limiter.ts';
-import type { Retry } from '../../concurrency/retry.ts';
 import type { SecretRef } from '../../core/plan.ts';
 import type { FetchRequest, FetchResult } from '../../core/provider.ts';
-import type { HttpClient } from '../../http/client.ts';
 import type { CredentialGate } from '../shared/credentials/credential-gate.ts';
 import { digestOf } from '../shared/identity/fingerprint.ts';
-import { createAuthenticatedCall } from '../shared/reads/authenticated-call.ts';
+import {
+  type AuthenticatedCall,
+  createAuthenticatedCall,
+} from '../shared/reads/authenticated-call.ts';
 import { DeniedShortcuts } from '../shared/reads/denied-shortcuts.ts';
 import { toReadResult } from '../shared/reads/read-result.ts';
-import { createApi } from './call.ts';
+import type { Api } from './call.ts';
 import type { AlibabaCredentials } from './credentials/index.ts';
 import { serviceEndpoint } from './endpoints.ts';
 import { createKmsFetch } from './kms.ts';
 import { getSecretParameter } from './oos.ts';
 import { type AlibabaCloudConfig, type AlibabaCredential, credentialDigest } from './types.ts';
 
-/** See {@link createAlibabaFetch}. */
-export type AlibabaFetchDeps = {
-  readonly config: AlibabaCloudConfig;
-  readonly http: HttpClient;
-  readonly retry: Retry;
+/** See {@link createAlibabaAuthenticatedCall}. */
+export type AlibabaAuthenticatedCallDeps = {
+  readonly config: Pick<AlibabaCloudConfig, 'perSecond' | 'burst'>;
   readonly credentialGate: CredentialGate;
   readonly credentials: Pick<AlibabaCredentials, 'invalidate'>;
   /** Milliseconds since the epoch. */
@@ -27,18 +26,14 @@ export type AlibabaFetchDeps = {
   readonly rateLimiterMetrics?: RateLimiterMetrics;
 };
 
-type Request = FetchRequest<AlibabaCredential>;
-
-/**
- * Reads secrets of KMS in batches, and each parameter of OOS by a call of its own. Each service and
- * account has a rate limiter.
- */
-export function createAlibabaFetch(deps: AlibabaFetchDeps) {
+/** Makes the call path to Alibaba Cloud's stores. Each service and account has a rate limiter. */
+export function createAlibabaAuthenticatedCall(
+  deps: AlibabaAuthenticatedCallDeps,
+): AuthenticatedCall<AlibabaCredential> {
   const { config, credentialGate, credentials, now, rateLimiterMetrics } = deps;
   const { perSecond, burst } = config;
-  const api = createApi(deps);
   const rateLimiterFor = createRateLimiters({ now, metrics: rateLimiterMetrics });
-  const authenticatedCall = createAuthenticatedCall<AlibabaCredential>({
+  return createAuthenticatedCall<AlibabaCredential>({
     gate: {
       credentialGate,
       // A class can name any allowed gateway. A gateway that does not know the keys must not block
@@ -52,6 +47,21 @@ export function createAlibabaFetch(deps: AlibabaFetchDeps) {
         ...{ name: `alibabacloud-${service}`, perSecond, burst },
       }),
   });
+}
+
+/** See {@link createAlibabaFetch}. */
+export type AlibabaFetchDeps = {
+  readonly config: AlibabaCloudConfig;
+  readonly api: Api;
+  readonly authenticatedCall: AuthenticatedCall<AlibabaCredential>;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+};
+
+type Request = FetchRequest<AlibabaCredential>;
+
+/** Reads secrets of KMS in batches, and each parameter of OOS by a call of its own. */
+export function createAlibabaFetch({ config, api, authenticatedCall, now }: AlibabaFetchDeps) {
   const deniedShortcuts = new DeniedShortcuts<'BatchGetSecretValue'>({ now });
   const readSecrets = createKmsFetch({ api, config, authenticatedCall, deniedShortcuts });
 

@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import { SecretError } from '../../core/errors.ts';
+import type { ListedSecret } from '../../core/host-store.ts';
 import type { SecretRef } from '../../core/plan.ts';
 import type { FetchRequest, FetchResult, SecretValue } from '../../core/provider.ts';
 import type { HttpResponse } from '../../http/client.ts';
@@ -41,8 +42,7 @@ type KmsFetchDeps = {
  * each secret is read on its own. Its own error is then the one that the user sees.
  */
 export function createKmsFetch({ api, config, authenticatedCall, deniedShortcuts }: KmsFetchDeps) {
-  const endpointOf = ({ endpoint, region = '' }: SecretRef): Endpoint =>
-    endpoint === undefined ? serviceEndpoint(config.kms, region) : kmsEndpoint(endpoint, config);
+  const endpointOf = (ref: SecretRef): Endpoint => kmsEndpointOf(ref, config);
 
   return (requests: readonly FetchRequest<AlibabaCredential>[]) =>
     readInBatches(requests, {
@@ -68,6 +68,16 @@ export function createKmsFetch({ api, config, authenticatedCall, deniedShortcuts
         return 'alone';
       },
     });
+}
+
+/** The endpoint of a ref's own, or that of its region. */
+export function kmsEndpointOf(
+  { endpoint, region = '' }: Pick<SecretRef, 'endpoint' | 'region'>,
+  config: AlibabaCloudConfig,
+): Endpoint {
+  return endpoint === undefined
+    ? serviceEndpoint(config.kms, region)
+    : kmsEndpoint(endpoint, config);
 }
 
 /** BatchGetSecretValue reads current versions only. It is documented for shared gateways only. */
@@ -142,6 +152,52 @@ async function batchGetSecretValue(
   return values;
 }
 
+const listResponse = z.object({
+  SecretList: z.object({
+    Secret: z.array(
+      z.object({
+        SecretName: z.string(),
+        UpdateTime: z.string().nullish(),
+        PlannedDeleteTime: z.string().nullish(),
+      }),
+    ),
+  }),
+  TotalCount: z.coerce.number(),
+});
+
+/**
+ * Reads a page of the list of secrets: ListSecrets. Leaves out those that are to be deleted.
+ * @param page.limit from 1 to 100
+ * @param page.number from 1
+ * @throws SecretError
+ */
+export async function listSecrets(
+  api: Api,
+  context: ReadContext,
+  endpoint: Endpoint,
+  { limit, number }: { readonly limit: number; readonly number: number },
+): Promise<{ readonly items: readonly ListedSecret[]; readonly isLast: boolean }> {
+  const response = await callKms(api, context, endpoint, 'ListSecrets', {
+    PageNumber: String(number),
+    PageSize: String(limit),
+  });
+  const { SecretList: list, TotalCount: total } = readBody(response, listResponse, 'KMS');
+  return {
+    items: list.Secret.filter(({ PlannedDeleteTime: end }) => (end ?? '') === '').map(
+      toListedSecret,
+    ),
+    isLast: list.Secret.length === 0 || number * limit >= total,
+  };
+}
+
+function toListedSecret({
+  SecretName: path,
+  UpdateTime: updatedAt,
+}: z.infer<typeof listResponse>['SecretList']['Secret'][number]): ListedSecret {
+  const changedAt = Date.parse(updatedAt ?? '');
+  return { path, ...(!Number.isNaN(changedAt) && { changedAt }) };
+}
+
 /** A secret's name without its account. Responses to an ARN can contain this name only. */
 function nameWithoutAccount({ name }: SecretRef): string {
   return name.replace(/^acs:kms:[^:]*:[^:]*:secret\//, '');
@@ -155,8 +211,12 @@ function callKms(
   query: Readonly<Record<string, string>>,
   requested: StoreCall['requested'] = {},
 ): Promise<HttpResponse> {
+  const permission =
+    action === 'ListSecrets'
+      ? 'kms:ListSecrets'
+      : 'kms:GetSecretValue, and kms:Decrypt for the key';
   return callStore(api, context, {
-    ...{ service: 'KMS', permission: 'kms:GetSecretValue, and kms:Decrypt for the key' },
+    ...{ service: 'KMS', permission },
     ...{ endpoint: endpoint.url, ...(endpoint.tls !== undefined && { tls: endpoint.tls }) },
     ...{ action, version: '2016-01-20', query, requested },
   });

@@ -93,7 +93,7 @@ export type PrincipalOf = (
 
 /** See {@link PrincipalOf}. */
 export function createPrincipalOf(deps: {
-  readonly config: AlibabaConfig;
+  readonly config: Pick<AlibabaConfig, 'cloud'>;
   readonly credentials: Pick<AlibabaCredentials, 'get'>;
   readonly fingerprint: Fingerprint;
 }): PrincipalOf {

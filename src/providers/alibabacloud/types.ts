@@ -48,8 +48,11 @@ type BaseCredentialSource =
       readonly sessionName: string;
       readonly durationSeconds: number;
     }
-  /** The RAM role of the node, from the metadata service. */
-  | { readonly kind: 'worker-role' };
+  /**
+   * The RAM role of the machine, from the metadata service.
+   * `roleName`: must be this one. Absent: the one that is attached.
+   */
+  | { readonly kind: 'worker-role'; readonly roleName?: string };
 
 /**
  * The address of a service: a host that contains `{region}` (`kms-vpc.{region}.aliyuncs.com`), or

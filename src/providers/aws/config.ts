@@ -122,12 +122,19 @@ function readEndpoints(get: EnvReader): Pick<AwsCloudConfig, 'secretsManager' | 
   return { ...(secretsManager && { secretsManager }), ...(ssm && { ssm }), ...(sts && { sts }) };
 }
 
-/** Endpoints get secrets and tokens. So they need HTTPS, except on the same machine. */
 function readEndpoint(name: string, get: EnvReader): URL | undefined {
   const text = get(name);
-  if (text === undefined) return undefined;
+  return text === undefined ? undefined : parseAwsEndpoint(text, name);
+}
+
+/**
+ * Parses an endpoint. It gets secrets and tokens. So it needs HTTPS, except on the same machine.
+ * @param setting for messages
+ * @throws SecretError NOT_CONFIGURED
+ */
+export function parseAwsEndpoint(text: string, setting: string): URL {
   const isLocal = /^http:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?\/?$/.test(text);
-  return parseEndpoint(text, { setting: `aws: ${name}`, allowHttp: isLocal });
+  return parseEndpoint(text, { setting: `aws: ${setting}`, allowHttp: isLocal });
 }
 
 function readSwitch(name: string, get: EnvReader): boolean {

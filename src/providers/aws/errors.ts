@@ -1,6 +1,7 @@
 import type { HttpResponse } from '../../http/client.ts';
 import { parseJson, readXmlText, retryAfterOf, skewOf } from '../../http/response.ts';
 import type { ErrorResponse, StoreErrorRule } from '../shared/reads/store-errors.ts';
+import type { AwsTexts } from './texts.ts';
 
 /**
  * An error response of a service. It has no code where it does not have the form of an AWS error.
@@ -183,7 +184,7 @@ export const readErrors: readonly Rule<ReadContext>[] = [
     message: ({ owner }) => `AWS refused the credentials of ${owner}`,
     hint: ({ region }, response) =>
       isBadDate(response)
-        ? 'set the clock of this node right'
+        ? 'set the clock of this machine right'
         : `check that they are still valid, and that ${region} is enabled for their account`,
     // It can repeat what was signed, session token included.
     hidesText: true,
@@ -205,6 +206,13 @@ export const readErrors: readonly Rule<ReadContext>[] = [
     code: 'ACCESS_DENIED',
     message: 'access is denied',
     hint: ({ action, resource }) => `allow ${action} on ${resource}`,
+  },
+  {
+    match: (response) =>
+      isNotFound(response) && /staging label:? AWSCURRENT/.test(response.fullText),
+    code: 'OBJECT_NOT_FOUND',
+    message: 'it has no current version',
+    hint: 'give it a value, by aws secretsmanager put-secret-value',
   },
   {
     match: (response) =>
@@ -301,22 +309,72 @@ export const tokenErrors: readonly Rule<ServiceContext & { readonly roleArn: str
   { ...refusedToken, match: () => true },
 ];
 
+type RoleContext = ServiceContext & {
+  readonly roleArn: string;
+  /** Who assumes the role. */
+  readonly owner: string;
+};
+
+/** Responses of STS to AssumeRole, without the transient ones. The last row matches everything. */
+export const assumeRoleErrors: readonly Rule<RoleContext>[] = [
+  {
+    match: isNotAws,
+    code: 'STORE_ANSWER_INVALID',
+    message: ({ region }) => `the endpoint does not respond like STS in ${region}`,
+    hidesText: true,
+  },
+  {
+    match: isCredentialRejection,
+    code: 'CREDENTIALS_REFUSED',
+    message: ({ owner }) => `AWS refused the credentials of ${owner}`,
+    hint: ({ region }, response) =>
+      isBadDate(response)
+        ? 'set the clock of this machine right'
+        : `check that they are still valid, and that ${region} is enabled for their account`,
+    hidesText: true,
+  },
+  {
+    match: ({ code = '' }) => code.startsWith('AccessDenied'),
+    code: 'ACCESS_DENIED',
+    message: ({ owner, roleArn }) => `${owner} cannot assume the role ${roleArn}`,
+    hint: ({ roleArn }) =>
+      `the role must exist, its trust policy must name the identity of the caller, and that identity needs sts:AssumeRole on ${roleArn}`,
+  },
+  {
+    match: ({ code = '' }) => code.startsWith('RegionDisabled'),
+    code: 'ACCESS_DENIED',
+    message: ({ region }) => `STS is not active in ${region}`,
+    hint: ({ region }) => `activate STS for ${region} in the account settings of IAM`,
+  },
+  {
+    match: () => true,
+    code: 'STORE_REFUSED_REQUEST',
+    message: ({ roleArn }) => `STS refused the request for the role ${roleArn}`,
+    hint: ({ roleArn }) =>
+      /::\d{12}:/.test(roleArn)
+        ? 'check the ARN of the role'
+        : 'the account of an ARN has 12 digits, zeros at the beginning too',
+  },
+];
+
 /**
  * Responses of STS to the SDK's default credential chain. The text is hidden: it can name what is
  * only the operator's. The last row matches everything.
  */
-export const defaultChainErrors: readonly StoreErrorRule<ErrorResponse, ServiceContext>[] = [
+export const defaultChainErrors: readonly StoreErrorRule<
+  ErrorResponse,
+  ServiceContext & { readonly texts: AwsTexts }
+>[] = [
   {
     match: (response) => isThrottled(response) || isUnavailable(response),
     code: 'CREDENTIALS_UNAVAILABLE',
-    message: ({ service, region }) =>
-      `no keys for Keyferry's own identity: ${service} in ${region}`,
+    message: ({ service, region, texts }) => `no keys for ${texts.owner}: ${service} in ${region}`,
     hidesText: true,
   },
   {
     match: () => true,
     code: 'CREDENTIALS_REFUSED',
-    message: ({ service, region }) => `AWS refused Keyferry its own role: ${service} in ${region}`,
+    message: ({ service, region, texts }) => `${texts.refusedRole}: ${service} in ${region}`,
     hint: 'check the trust policy of the role',
     hidesText: true,
   },

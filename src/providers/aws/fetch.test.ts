@@ -781,7 +781,7 @@ describe('refused credentials', () => {
     };
     cloud.secretsManager.injectFault({ response: { status: 400, body } });
     expect(await reader.read(user, 'db')).toMatch(
-      /^failed CREDENTIALS_REFUSED: .*InvalidSignatureException.*; set the clock of this node right$/,
+      /^failed CREDENTIALS_REFUSED: .*InvalidSignatureException.*; set the clock of this machine right$/,
     );
   });
 });

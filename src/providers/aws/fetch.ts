@@ -3,7 +3,10 @@ import type { SecretRef } from '../../core/plan.ts';
 import type { FetchRequest, FetchResult } from '../../core/provider.ts';
 import type { CredentialGate } from '../shared/credentials/credential-gate.ts';
 import { digestOf } from '../shared/identity/fingerprint.ts';
-import { createAuthenticatedCall } from '../shared/reads/authenticated-call.ts';
+import {
+  type AuthenticatedCall,
+  createAuthenticatedCall,
+} from '../shared/reads/authenticated-call.ts';
 import { DeniedShortcuts } from '../shared/reads/denied-shortcuts.ts';
 import { toReadResult } from '../shared/reads/read-result.ts';
 import type { Api } from './call.ts';
@@ -13,10 +16,9 @@ import { createSecretsFetch } from './secrets-manager.ts';
 import { createParametersFetch } from './ssm.ts';
 import { type AwsCredential, credentialDigest } from './types.ts';
 
-/** See {@link createAwsFetch}. */
-export type AwsFetchDeps = {
+/** See {@link createAwsAuthenticatedCall}. */
+export type AwsAuthenticatedCallDeps = {
   readonly config: Pick<AwsCloudConfig, 'perSecond' | 'burst'>;
-  readonly api: Api;
   readonly credentialGate: CredentialGate;
   readonly credentials: Pick<AwsCredentials, 'invalidate'>;
   /** Milliseconds since the epoch. */
@@ -24,13 +26,13 @@ export type AwsFetchDeps = {
   readonly rateLimiterMetrics?: RateLimiterMetrics;
 };
 
-type Request = FetchRequest<AwsCredential>;
-
-/** Reads secrets of Secrets Manager and parameters of SSM, each from the region of its ref. */
-export function createAwsFetch(deps: AwsFetchDeps) {
-  const { config, api, credentialGate, credentials, now, rateLimiterMetrics } = deps;
+/** Makes the call path to AWS's stores. */
+export function createAwsAuthenticatedCall(
+  deps: AwsAuthenticatedCallDeps,
+): AuthenticatedCall<AwsCredential> {
+  const { config, credentialGate, credentials, now, rateLimiterMetrics } = deps;
   const rateLimiters = createRateLimiters({ now, metrics: rateLimiterMetrics });
-  const authenticatedCall = createAuthenticatedCall<AwsCredential>({
+  return createAuthenticatedCall<AwsCredential>({
     gate: {
       credentialGate,
       // A region that the account has not enabled refuses every key. That says nothing about the
@@ -46,6 +48,20 @@ export function createAwsFetch(deps: AwsFetchDeps) {
       return rateLimiters(`${service} ${region} ${account}`, { name: `aws-${kind}`, ...rate });
     },
   });
+}
+
+/** See {@link createAwsFetch}. */
+export type AwsFetchDeps = {
+  readonly api: Api;
+  readonly authenticatedCall: AuthenticatedCall<AwsCredential>;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+};
+
+type Request = FetchRequest<AwsCredential>;
+
+/** Reads secrets of Secrets Manager and parameters of SSM, each from the region of its ref. */
+export function createAwsFetch({ api, authenticatedCall, now }: AwsFetchDeps) {
   const deniedShortcuts = new DeniedShortcuts({ now });
   const fetchSecrets = createSecretsFetch({ api, authenticatedCall, deniedShortcuts });
   const fetchParameters = createParametersFetch({ api, authenticatedCall });

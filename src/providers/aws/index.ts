@@ -1,19 +1,16 @@
-import { RejectionCache } from '../../concurrency/rejection-cache.ts';
 import type { Provider } from '../../core/provider.ts';
 import type { KubeApi } from '../../kube/api.ts';
 import { Nodes } from '../../kube/nodes.ts';
 import type { ServiceAccounts } from '../../kube/service-accounts.ts';
-import { CredentialGate } from '../shared/credentials/credential-gate.ts';
-import { type ProviderDeps, createProviderRetry } from '../shared/deps.ts';
+import type { ProviderDeps } from '../shared/deps.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
 import { createAuthorize } from './authorize.ts';
 import { createHomeRegion, createNodeFacts } from './class/node-region.ts';
-import { createApi } from './call.ts';
 import { type AwsLogin, type AwsNodeFacts, planAws } from './class/parameters.ts';
 import { readAwsConfig } from './config.ts';
-import { createAwsCredentials } from './credentials/index.ts';
-import { createAwsFetch } from './fetch.ts';
-import { createIdentitySources, createPrincipalOf } from './principals.ts';
+import { createIdentitySources } from './principals.ts';
+import { createAwsStore } from './store.ts';
+import { clusterTexts } from './texts.ts';
 import type { AwsCredential } from './types.ts';
 
 /**
@@ -32,19 +29,10 @@ export type AwsDeps = ProviderDeps & {
  * @throws SecretError NOT_CONFIGURED for a variable that cannot be used
  */
 export function createAwsProvider(deps: AwsDeps): Provider<AwsLogin, AwsNodeFacts, AwsCredential> {
-  const { env, http, fingerprint, now, log, rateLimiterMetrics } = deps;
-  const { serviceAccounts, sharedIdentity } = deps;
+  const { env, now, serviceAccounts, sharedIdentity } = deps;
   const config = readAwsConfig(env);
   const { cloud } = config;
-  const retry = createProviderRetry('aws', deps);
-  const rejectionCache = new RejectionCache({ now });
-  const credentialGate = new CredentialGate({ rejectionCache, now });
-  const api = createApi({ config: cloud, http, retry, now });
-  const credentials = createAwsCredentials({
-    ...{ config: cloud, api, http, retry, credentialGate, now },
-    onFailure: ({ code, summary: reason, requestId }) =>
-      log.warn({ provider: 'aws', code, reason, requestId }, 'keys not renewed'),
-  });
+  const { principalOf, fetch } = createAwsStore(deps, { cloud, texts: clusterTexts });
   const homeRegion = createHomeRegion({ config, nodes: new Nodes({ api: deps.kubeApi }) });
   return {
     name: 'aws',
@@ -54,11 +42,8 @@ export function createAwsProvider(deps: AwsDeps): Provider<AwsLogin, AwsNodeFact
       identitySources: createIdentitySources({ config, serviceAccounts, now }),
       sharedIdentity,
       homeRegion,
-      principalOf: createPrincipalOf({ config, credentials, fingerprint }),
+      principalOf,
     }),
-    fetch: createAwsFetch({
-      ...{ config: cloud, api, credentialGate, credentials, now },
-      ...(rateLimiterMetrics && { rateLimiterMetrics }),
-    }),
+    fetch,
   };
 }

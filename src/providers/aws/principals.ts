@@ -125,7 +125,7 @@ async function irsaIdentity(
 const operatorIdentity: AwsIdentity = {
   kind: 'shared',
   description: "Keyferry's own identity",
-  credential: { kind: 'default-chain' },
+  credential: { kind: 'default-chain', method: 'default' },
   fingerprintFields: { identity: 'default-chain' },
 };
 
@@ -163,9 +163,11 @@ export function createPrincipalOf(deps: {
   readonly credentials: Pick<AwsCredentials, 'get'>;
   readonly fingerprint: Fingerprint;
 }): PrincipalOf {
-  const { sts, fips, dualstack } = deps.config.cloud;
+  const { secretsManager, ssm, sts, fips, dualstack } = deps.config.cloud;
   const endpointFields = {
     provider: 'aws',
+    secretsManager: secretsManager?.href,
+    ssm: ssm?.href,
     sts: sts?.href,
     fips: String(fips),
     dualstack: String(dualstack),

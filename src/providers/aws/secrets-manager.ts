@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import { SecretError, toSecretError } from '../../core/errors.ts';
+import type { ListedSecret } from '../../core/host-store.ts';
 import type { SecretRef } from '../../core/plan.ts';
 import type { FetchRequest, FetchResult, SecretValue } from '../../core/provider.ts';
 import { readBody } from '../../http/response.ts';
@@ -69,7 +70,7 @@ async function getStagedVersion(
   const description = readBody(response, descriptionSchema, serviceName);
   const { VersionIdsToStages: stagesByVersion, DeletedDate: deletedAt } = description;
   if (typeof deletedAt === 'number') return undefined;
-  return Object.entries(stagesByVersion ?? {}).find(([, stages]) => stages.includes(stage))?.[0];
+  return versionOf(stagesByVersion, stage);
 }
 
 /**
@@ -92,6 +93,59 @@ async function batchGetSecretValue(
     const secret = secrets.find((each) => isSecretOf(each, ref.name));
     return secret && valueOf(secret, ref);
   });
+}
+
+const listSchema = z.object({
+  SecretList: z
+    .array(
+      z.object({
+        Name: z.string(),
+        /** Seconds since the epoch, with a fraction; within what Date can hold. */
+        LastChangedDate: z.number().min(0).max(8.64e12).nullish(),
+        SecretVersionsToStages: z.record(z.string(), z.array(z.string())).nullish(),
+      }),
+    )
+    .nullish(),
+  NextToken: z.string().nullish(),
+});
+
+/**
+ * Reads a page of the list of secrets, without those that are scheduled for deletion.
+ * @param page.limit from 1 to 100
+ * @param page.marker from the page before
+ * @throws SecretError; see {@link callStore}
+ */
+export async function listSecrets(
+  api: Api,
+  context: AwsCallContext,
+  { limit, marker }: { readonly limit: number; readonly marker?: string | undefined },
+): Promise<{ readonly items: readonly ListedSecret[]; readonly next: string | undefined }> {
+  const response = await callStore(api, context, {
+    ...{ service: 'secretsmanager', operation: 'ListSecrets', resource: '*' },
+    input: { MaxResults: limit, ...(marker !== undefined && { NextToken: marker }) },
+  });
+  const { SecretList: secrets, NextToken: next } = readBody(response, listSchema, serviceName);
+  return { items: (secrets ?? []).map(toListedSecret), next: next ?? undefined };
+}
+
+function toListedSecret({
+  Name: path,
+  LastChangedDate: changedAt,
+  SecretVersionsToStages: stagesByVersion,
+}: NonNullable<z.infer<typeof listSchema>['SecretList']>[number]): ListedSecret {
+  const version = versionOf(stagesByVersion, 'AWSCURRENT');
+  return {
+    path,
+    ...(version !== undefined && { version }),
+    ...(typeof changedAt === 'number' && { changedAt: Math.round(changedAt * 1_000) }),
+  };
+}
+
+function versionOf(
+  stagesByVersion: Readonly<Record<string, readonly string[]>> | null | undefined,
+  stage: string,
+): string | undefined {
+  return Object.entries(stagesByVersion ?? {}).find(([, stages]) => stages.includes(stage))?.[0];
 }
 
 /** The value of a secret, after a check that it is the version that was requested. */

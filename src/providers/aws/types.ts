@@ -27,8 +27,21 @@ export type AwsCredentialSource =
     }
   /** EKS Pod Identity: sends the pod's token to the agent on the node. */
   | { readonly kind: 'pod-identity'; readonly token: Redacted; readonly addressType: AddressType }
-  /** Keyferry's own identity: the SDK's default credential chain. */
-  | { readonly kind: 'default-chain' };
+  /** The identity of this process: the SDK's default credential chain. */
+  | DefaultChainSource
+  /** A role that this process assumes. */
+  | {
+      readonly kind: 'assumed-role';
+      readonly roleArn: string;
+      readonly sessionName: string;
+      readonly base: DefaultChainSource;
+    };
+
+/** The SDK's default credential chain, or one of its links. */
+export type DefaultChainSource = { readonly kind: 'default-chain'; readonly method: ChainMethod };
+
+/** `default` is the whole chain. */
+export type ChainMethod = 'default' | 'environment' | 'task_role' | 'instance_profile';
 
 /** A source, and the region whose STS makes the session. Pod Identity does not use the region. */
 export type AwsCredentialRequest = AwsCredentialSource & { readonly region: string };

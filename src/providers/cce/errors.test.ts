@@ -14,7 +14,10 @@ const toError = (rules: typeof csmsErrors, response: CceErrorResponse, secrets: 
   classify(
     rules,
     response,
-    { host: 'csms.example', owner: 'the agency of this node', version: 'v1' },
+    {
+      ...{ host: 'csms.example', owner: 'the agency of this node', version: 'v1' },
+      ...{ permission: 'csms:secret:getVersion', endpointHint: 'check the endpoint' },
+    },
     secrets,
   );
 

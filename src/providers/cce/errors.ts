@@ -39,10 +39,14 @@ export function parseErrorResponse(response: HttpResponse, now: number): CceErro
   };
 }
 
-/** What messages about a read of CSMS name. */
+/** What messages about a call of CSMS name. */
 type CsmsErrorContext = CceErrorContext & {
   /** The requested version: `v1`, ... or `latest`. */
   readonly version: string;
+  /** What the call needs. */
+  readonly permission: string;
+  /** The remedy where another server responds. */
+  readonly endpointHint: string;
 };
 
 type Rule = StoreErrorRule<CceErrorResponse, CceErrorContext>;
@@ -99,8 +103,8 @@ const credentialErrors: readonly Rule[] = [
     message: ({ owner }) => `Huawei Cloud refused ${owner}`,
     hint: (_, { clockSkewMs }) => {
       if (Math.abs(clockSkewMs) <= skewHintThresholdMs)
-        return 'check that the key exists, is enabled and complete, and that the clock of this node is right';
-      return `the clock of this node is ${clockSkewMs > 0 ? 'fast' : 'slow'}: set it right`;
+        return 'check that the key exists, is enabled and complete, and that the clock of this machine is right';
+      return `the clock of this machine is ${clockSkewMs > 0 ? 'fast' : 'slow'}: set it right`;
     },
     hidesText: true,
   },
@@ -117,7 +121,7 @@ const notFound = {
       : `check that it exists and has version ${version}; for the current one write objectVersion: "latest"`,
 } as const;
 const refusedRequest = 'CSMS refused the request';
-const permissionsHint = 'it needs csms:secret:getVersion, and kms:cmk:decryptDataKey for the key';
+const permissionHint = ({ permission }: CsmsErrorContext): string => `it needs ${permission}`;
 
 /**
  * The codes of CSMS that its API reference lists, most with HTTP 400
@@ -139,11 +143,11 @@ const documentedCsmsErrors: readonly CsmsRule[] = [
     match: hasCode('CSMS.0401'),
     code: 'ACCESS_DENIED',
     message: 'KMS did not decrypt it',
-    hint: permissionsHint,
+    hint: permissionHint,
   },
 ];
 
-/** Responses of CSMS to a read. The last row matches everything. */
+/** Responses of CSMS. The last row matches everything. */
 export const csmsErrors: readonly CsmsRule[] = [
   ...documentedCsmsErrors,
   ...credentialErrors,
@@ -151,7 +155,7 @@ export const csmsErrors: readonly CsmsRule[] = [
     match: ({ status }) => status === 403,
     code: 'ACCESS_DENIED',
     message: 'access is denied',
-    hint: permissionsHint,
+    hint: permissionHint,
   },
   { ...notFound, match: (response) => response.status === 404 && isCsmsCode(response) },
   {
@@ -164,7 +168,7 @@ export const csmsErrors: readonly CsmsRule[] = [
     match: () => true,
     code: 'STORE_ANSWER_INVALID',
     message: ({ host }) => `${host} does not respond like CSMS`,
-    hint: 'check HUAWEICLOUD_SDK_CSMS_ENDPOINT and the region',
+    hint: ({ endpointHint }) => endpointHint,
   },
 ];
 
@@ -174,13 +178,19 @@ export function isUndocumentedCsmsCode(response: CceErrorResponse): boolean {
 }
 
 /** Responses of IAM to the lookup of a project. The last row matches everything. */
-export const projectErrors: readonly Rule[] = [
+export const projectErrors: readonly StoreErrorRule<
+  CceErrorResponse,
+  CceErrorContext & {
+    /** How to set the id of the project. */
+    readonly hint: string;
+  }
+>[] = [
   ...credentialErrors,
   {
     match: () => true,
     code: 'NOT_CONFIGURED',
     message: ({ owner }) => `${owner} may not look up the project's id`,
-    hint: `grant iam:projects:listProjects, or set HUAWEICLOUD_SDK_PROJECT_ID; the id is in the console under "My Credentials"`,
+    hint: ({ hint }) => `grant iam:projects:listProjects, or ${hint}`,
   },
 ];
 

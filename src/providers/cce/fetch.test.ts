@@ -406,7 +406,7 @@ describe('a wrong key', () => {
       fixture.clock.node = minutes * 60_000;
       expect(await fixture.read(objectYaml('db_login'))).toEqual([
         expect.stringMatching(
-          new RegExp(`CREDENTIALS_REFUSED: .*; the clock of this node is ${word}: set it right`),
+          new RegExp(`CREDENTIALS_REFUSED: .*; the clock of this machine is ${word}: set it right`),
         ),
       ]);
     },

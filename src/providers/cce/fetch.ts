@@ -1,9 +1,6 @@
-import type { RateLimiter } from '../../concurrency/rate-limiter.ts';
 import type { FetchRequest, FetchResult } from '../../core/provider.ts';
-import type { CredentialGate } from '../shared/credentials/credential-gate.ts';
-import { createAuthenticatedCall } from '../shared/reads/authenticated-call.ts';
+import type { AuthenticatedCall } from '../shared/reads/authenticated-call.ts';
 import { toReadResult } from '../shared/reads/read-result.ts';
-import type { Credentials } from './credentials/index.ts';
 import type { CsmsClient } from './csms.ts';
 import type { Projects } from './projects.ts';
 import type { CceCredential } from './types.ts';
@@ -11,11 +8,10 @@ import type { CceCredential } from './types.ts';
 /** See {@link createFetch}. */
 export type FetchDeps = {
   readonly csms: CsmsClient;
-  readonly credentials: Pick<Credentials, 'invalidate'>;
   readonly projects: Projects;
-  readonly credentialGate: CredentialGate;
-  readonly rateLimiter: RateLimiter;
-  /** For messages. */
+  readonly authenticatedCall: AuthenticatedCall<CceCredential>;
+  /** For messages, as the region. */
+  readonly provider: string;
   readonly region: string;
 };
 
@@ -23,12 +19,7 @@ type Request = FetchRequest<CceCredential>;
 
 /** Reads each secret with a call of its own (docs/adr/0011). */
 export function createFetch(deps: FetchDeps) {
-  const { csms, credentials, projects, credentialGate, rateLimiter, region } = deps;
-  const authenticatedCall = createAuthenticatedCall<CceCredential>({
-    gate: { credentialGate, digestOf: ({ digest }) => digest },
-    credentials,
-    rateLimiterOf: () => rateLimiter,
-  });
+  const { csms, projects, authenticatedCall, provider, region } = deps;
 
   const readSecret = async (request: Request): Promise<FetchResult> => {
     const { name, version = 'latest' } = request.grant.ref;
@@ -43,6 +34,9 @@ export function createFetch(deps: FetchDeps) {
   return (requests: readonly Request[]): readonly Promise<FetchResult>[] =>
     requests.map((request) => {
       const { name, version = 'latest' } = request.grant.ref;
-      return toReadResult(readSecret(request), `cce: secret ${name} (${version}) in ${region}`);
+      return toReadResult(
+        readSecret(request),
+        `${provider}: secret ${name} (${version}) in ${region}`,
+      );
     });
 }

@@ -1,20 +1,14 @@
-import { RateLimiter } from '../../concurrency/rate-limiter.ts';
-import { RejectionCache } from '../../concurrency/rejection-cache.ts';
 import { SecretError } from '../../core/errors.ts';
 import type { Provider } from '../../core/provider.ts';
 import type { ServiceAccounts } from '../../kube/service-accounts.ts';
-import { CredentialGate } from '../shared/credentials/credential-gate.ts';
-import { type ProviderDeps, createProviderRetry } from '../shared/deps.ts';
+import type { ProviderDeps } from '../shared/deps.ts';
 import type { SharedIdentity } from '../shared/identity/shared-identity.ts';
 import { createAuthorize } from './authorize.ts';
-import { createApiCall } from './call.ts';
 import { planCce } from './class.ts';
 import { type CceConfig, type RegionConfig, readCceConfig } from './config.ts';
-import { Credentials } from './credentials/index.ts';
-import { createCsmsClient } from './csms.ts';
-import { createFetch } from './fetch.ts';
-import { createIdentitySources, createPrincipalOf } from './principals.ts';
-import { Projects, type ProjectsOptions } from './projects.ts';
+import { createIdentitySources } from './principals.ts';
+import { createCsmsStore } from './store.ts';
+import { clusterTexts } from './texts.ts';
 import type { CceCredential, CceLogin } from './types.ts';
 
 /** What the provider gets from the process. */
@@ -47,15 +41,9 @@ function createConfigured(
   config: CceConfig,
   region: RegionConfig,
 ): Pick<CceProvider, 'nodeFacts' | 'authorize' | 'fetch'> {
-  const { http, now, log, fingerprint, serviceAccounts } = deps;
-  const retry = createProviderRetry('cce', deps);
-  const call = createApiCall({ http, retry, now });
-  const rejectionCache = new RejectionCache({ now });
-  const credentialGate = new CredentialGate({ rejectionCache, now });
-  const credentials = new Credentials({
-    ...{ config, region, call, http, retry, credentialGate, now },
-    onFailure: ({ code, summary: reason, requestId }) =>
-      log.warn({ provider: 'cce', code, reason, requestId }, 'keys not renewed'),
+  const { now, serviceAccounts } = deps;
+  const { owner, principalOf, fetch } = createCsmsStore(deps, {
+    ...{ config, region, texts: clusterTexts },
   });
   return {
     nodeFacts: () => Promise.resolve(undefined),
@@ -63,34 +51,14 @@ function createConfigured(
       serviceAccounts,
       identitySources: createIdentitySources({
         clusterIdentity: config.identity,
-        clusterOwner: credentials.clusterOwner,
+        clusterOwner: owner,
         sharedIdentityMode: deps.sharedIdentity.mode,
         ...{ region, now },
       }),
-      principalOf: createPrincipalOf({ region, credentials, fingerprint }),
+      principalOf,
     }),
-    fetch: createFetch({
-      csms: createCsmsClient({ call, endpoint: region.csms }),
-      projects: createProjects(region, { call, now }),
-      rateLimiter: createRateLimiter(deps, config),
-      ...{ credentials, credentialGate },
-      region: region.name,
-    }),
+    fetch,
   };
-}
-
-function createProjects(
-  { name, iam, projectId }: RegionConfig,
-  deps: Pick<ProjectsOptions, 'call' | 'now'>,
-): Projects {
-  return new Projects({ ...deps, iam, region: name, configuredId: projectId });
-}
-
-function createRateLimiter(
-  { now, rateLimiterMetrics: metrics }: CceDeps,
-  { perSecond, burst }: CceConfig,
-): RateLimiter {
-  return new RateLimiter({ name: 'cce', perSecond, burst, now, ...(metrics && { metrics }) });
 }
 
 function createUnconfigured(): Pick<CceProvider, 'nodeFacts' | 'authorize' | 'fetch'> {

@@ -55,19 +55,31 @@ function podTokenSource({ region, now }: IdentitySourcesDeps): Source {
   };
 }
 
-/** The identity that the operator configures for all pods. */
-function clusterSource(deps: IdentitySourcesDeps): Source {
-  const { clusterIdentity, clusterOwner, sharedIdentityMode } = deps;
-  const identity: Identity<CceCredentialSource> = {
+/**
+ * The identity that the operator configures for all workloads.
+ * @param owner for messages
+ */
+export function clusterIdentityOf(
+  configured: ClusterIdentity,
+  owner: string,
+): Identity<CceCredentialSource> {
+  const keys = configured.kind === 'keys' ? configured : undefined;
+  return {
     kind: 'shared',
-    description: clusterOwner,
+    description: owner,
     credential: { kind: 'cluster' },
     fingerprintFields: {
-      identity: clusterIdentity.kind,
-      idp: clusterIdentity.kind === 'id-token' ? clusterIdentity.idpId : undefined,
-      key: clusterIdentity.kind === 'keys' ? clusterIdentity.accessKey : undefined,
+      identity: configured.kind,
+      idp: configured.kind === 'id-token' ? configured.idpId : undefined,
+      key: keys?.accessKey,
+      secretKey: keys?.secretKey.reveal(),
     },
   };
+}
+
+function clusterSource(deps: IdentitySourcesDeps): Source {
+  const { clusterIdentity, clusterOwner, sharedIdentityMode } = deps;
+  const identity = clusterIdentityOf(clusterIdentity, clusterOwner);
   return async (_workload, login) => {
     if (login.kind !== 'cluster') return undefined;
     if (sharedIdentityMode === 'none')

@@ -7,8 +7,6 @@ import type { ApiCall } from './call.ts';
 import { projectErrors } from './errors.ts';
 import { type CceCredential, secretsOf } from './types.ts';
 
-const hint = 'set HUAWEICLOUD_SDK_PROJECT_ID; the id is in the console under "My Credentials"';
-
 const projectsResponse = z.object({
   projects: z.array(z.object({ id: z.string(), name: z.string() })),
 });
@@ -22,6 +20,8 @@ export type ProjectsOptions = {
   readonly region: string;
   /** From the operator: `find` returns it without a call. */
   readonly configuredId: string | undefined;
+  /** The remedy: `set HUAWEICLOUD_SDK_PROJECT_ID`. */
+  readonly hint: string;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 };
@@ -51,12 +51,18 @@ export class Projects {
   }
 
   async #lookUp(credential: CceCredential, signal: AbortSignal): Promise<Project> {
-    const { call, iam, region } = this.#options;
+    const { call, iam, region, hint: setting } = this.#options;
+    const hint = `${setting}; the id is in the console under "My Credentials"`;
     const url = new URL('/v3/projects', iam);
     url.searchParams.set('name', region);
     const result = await call({ method: 'GET', url, credential, signal });
     if (result.error !== undefined)
-      throw classify(projectErrors, result.error, result.context, secretsOf(credential));
+      throw classify(
+        projectErrors,
+        result.error,
+        { ...result.context, hint },
+        secretsOf(credential),
+      );
     const found = readBody(result.response, projectsResponse, 'IAM').projects.filter(
       ({ name }) => name === region,
     );

@@ -107,7 +107,7 @@ function readName(
 }
 
 /** Undefined for a text that is not an ARN of a KMS secret. */
-function parseSecretArn(text: string): { readonly region: string } | undefined {
+export function parseSecretArn(text: string): { readonly region: string } | undefined {
   const [, region = ''] = /^acs:kms:([^:]*):\d{1,32}:secret\/[^:\s]+$/.exec(text) ?? [];
   return isRegion(region) ? { region } : undefined;
 }
@@ -168,6 +168,9 @@ function readKmsEndpoint(
   }
 }
 
+/** The version of a parameter of OOS. */
+export const parameterVersionShape = /^([1-9][0-9]?|100)$/;
+
 function readOosFields(
   map: YamlMap,
   { reportError, warn }: ObjectContext,
@@ -178,7 +181,7 @@ function readOosFields(
   }
   const version = readOptionalText(map, 'objectVersion');
   if (version === undefined) return {};
-  if (!/^([1-9][0-9]?|100)$/.test(version.text))
+  if (!parameterVersionShape.test(version.text))
     reportError(
       version,
       `objectVersion of ${map.where} is not a version of an OOS parameter: ${sanitizeUserText(version.text)}`,

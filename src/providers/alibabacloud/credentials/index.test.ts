@@ -11,6 +11,7 @@ import { createRetry } from '../../../concurrency/retry.ts';
 import { Redacted } from '../../../core/redacted.ts';
 import { createHttpClient } from '../../../http/client.ts';
 import type { CredentialSource } from '../types.ts';
+import { clusterTexts } from '../texts.ts';
 import { createMetadata } from './metadata.ts';
 
 const minute = 60_000;
@@ -467,6 +468,7 @@ describe('the RAM role of the node', () => {
       now: cloud.now,
       retry: createRetry({ baseMs: 1 }),
       endpoint: config.metadata,
+      texts: clusterTexts,
     });
     const { signal } = new AbortController();
     expect(await metadata.region(signal)).toBe(alibabaRegion);

@@ -5,13 +5,13 @@ import { CredentialCache } from '../../shared/credentials/credential-cache.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import { runLogin } from '../../shared/credentials/run-login.ts';
 import { createApi } from '../call.ts';
+import type { AlibabaTexts } from '../texts.ts';
 import type { AlibabaCloudConfig, AlibabaCredential, CredentialSource } from '../types.ts';
 import type { Metadata } from './metadata.ts';
 import { type StsDeps, accountOf, assumeRole, assumeRoleWithOidc } from './sts.ts';
 
 /** The lifetime of a session, unless the operator configures one. */
 const sessionSeconds = 3_600;
-const crossAccountSessionName = 'csi-secrets-store-cross-account';
 
 /** The credentials of principals, cached by fingerprint. */
 export type AlibabaCredentials = {
@@ -38,6 +38,7 @@ export type AlibabaCredentialsDeps = {
   readonly retry: Retry;
   readonly credentialGate: CredentialGate;
   readonly metadata: Pick<Metadata, 'workerRole'>;
+  readonly texts: AlibabaTexts;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   /** Gets the error of a login that failed while older keys still serve. */
@@ -46,7 +47,7 @@ export type AlibabaCredentialsDeps = {
 
 /** See {@link AlibabaCredentials}. */
 export function createAlibabaCredentials(deps: AlibabaCredentialsDeps): AlibabaCredentials {
-  const { config, http, retry, credentialGate, metadata, now, onFailure } = deps;
+  const { config, http, retry, credentialGate, metadata, now, texts, onFailure } = deps;
   const cache = new CredentialCache<AlibabaCredential>({ now, ...(onFailure && { onFailure }) });
   const sts: StsDeps = { api: createApi({ http, retry, now }), sts: config.sts, credentialGate };
 
@@ -67,7 +68,7 @@ export function createAlibabaCredentials(deps: AlibabaCredentialsDeps): AlibabaC
         return assumeRole(sts, base, source, signal);
       }
       case 'worker-role':
-        return metadata.workerRole(signal);
+        return metadata.workerRole(signal, source.roleName);
     }
   };
 
@@ -78,15 +79,18 @@ export function createAlibabaCredentials(deps: AlibabaCredentialsDeps): AlibabaC
     const credential = await loginToBase(source, signal);
     const { crossAccountRoleArn: roleArn } = source;
     if (roleArn === undefined) return credential;
-    const base = { credential, owner: baseOwnerOf(source) };
-    const sessionName = crossAccountSessionName;
+    const base = { credential, owner: baseOwnerOf(source, texts) };
+    const sessionName = texts.roleSessionName;
     const session = { roleArn, sessionName, durationSeconds: sessionSeconds };
     return assumeRole(sts, base, session, signal);
   };
 
   return {
     get(fingerprint, source, signal) {
-      const about = { owner: ownerOf(source), hint: 'check the way to STS, and its endpoint' };
+      const about = {
+        owner: ownerOf(source, texts),
+        hint: 'check the way to STS, and its endpoint',
+      };
       return cache.get(fingerprint, signal, (loginSignal) =>
         runLogin(loginSignal, about, () => login(source, loginSignal)),
       );
@@ -96,14 +100,14 @@ export function createAlibabaCredentials(deps: AlibabaCredentialsDeps): AlibabaC
 }
 
 /** The owner of a source's keys, for messages: `the role acs:ram::1234567890:role/reader`. */
-export function ownerOf(source: CredentialSource): string {
+export function ownerOf(source: CredentialSource, texts: AlibabaTexts): string {
   const { crossAccountRoleArn } = source;
   return crossAccountRoleArn === undefined
-    ? baseOwnerOf(source)
+    ? baseOwnerOf(source, texts)
     : `the role ${crossAccountRoleArn}`;
 }
 
-function baseOwnerOf(source: CredentialSource): string {
+function baseOwnerOf(source: CredentialSource, { machine }: AlibabaTexts): string {
   switch (source.kind) {
     case 'rrsa':
     case 'keys-role':
@@ -111,7 +115,7 @@ function baseOwnerOf(source: CredentialSource): string {
     case 'keys':
       return 'the access key';
     case 'worker-role':
-      return 'the RAM role of this node';
+      return `the RAM role of this ${machine}`;
   }
 }
 

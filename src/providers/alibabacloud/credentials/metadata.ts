@@ -8,6 +8,7 @@ import { readBody } from '../../../http/response.ts';
 import { type OutageTexts, markOutage } from '../../shared/credentials/run-login.ts';
 import { classify } from '../../shared/reads/store-errors.ts';
 import { metadataErrors, parseErrorResponse } from '../errors.ts';
+import type { AlibabaTexts } from '../texts.ts';
 import { type AlibabaCredential, time } from '../types.ts';
 
 const timeoutMs = 1_000;
@@ -15,15 +16,16 @@ const timeoutMs = 1_000;
 const tokenLifetimeSeconds = 60;
 const keysPath = '/latest/meta-data/ram/security-credentials/';
 
-/** The values of the node's metadata service. */
+/** The values of the machine's metadata service. */
 export type Metadata = {
   /**
-   * Returns the keys of the RAM role that is attached to the node.
-   * @throws SecretError NOT_CONFIGURED if the node has no such role, CREDENTIALS_UNAVAILABLE
+   * Returns the keys of the RAM role that is attached to the machine.
+   * @param roleName its name, if another role must not serve
+   * @throws SecretError NOT_CONFIGURED if the machine has no such role, CREDENTIALS_UNAVAILABLE
    */
-  workerRole(signal: AbortSignal): Promise<AlibabaCredential>;
+  workerRole(signal: AbortSignal, roleName?: string): Promise<AlibabaCredential>;
   /**
-   * Returns the node's region.
+   * Returns the machine's region.
    * @throws SecretError NOT_CONFIGURED if the service does not return it
    */
   region(signal: AbortSignal): Promise<string>;
@@ -42,10 +44,11 @@ export function createMetadata(deps: {
   readonly http: HttpClient;
   readonly retry: Retry;
   readonly endpoint: URL;
+  readonly texts: AlibabaTexts;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }): Metadata {
-  const { http, retry, endpoint, now } = deps;
+  const { http, retry, endpoint, texts, now } = deps;
   const { host } = endpoint;
 
   const request = (
@@ -97,12 +100,34 @@ export function createMetadata(deps: {
       ({ code }) => code === 'STORE_UNAVAILABLE',
     );
 
+  /** Empty if there is none. */
+  const getAttachedRole = async (
+    headers: Record<string, string>,
+    signal: AbortSignal,
+  ): Promise<string> => {
+    const response = await get(keysPath, headers, signal);
+    return response?.body.toString().trim() ?? '';
+  };
+
+  const describeOutage = ({ message }: SecretError): OutageTexts => ({
+    message: `${texts.triedBefore}the metadata service of this ${texts.machine} cannot be used: ${message}`,
+    hint: texts.metadataHint,
+  });
+
+  const noRoleError = (roleName?: string): SecretError => {
+    const role = roleName === undefined ? 'RAM role to read secrets with' : `RAM role ${roleName}`;
+    return new SecretError(
+      'NOT_CONFIGURED',
+      `${texts.triedBefore}this ${texts.machine} has no ${role}`,
+      { hint: texts.noRoleHint },
+    );
+  };
+
   return {
-    workerRole: (signal) =>
+    workerRole: (signal, roleName) =>
       markOutage(signal, describeOutage, async () => {
         const headers = await getTokenHeader(signal);
-        const roleResponse = await get(keysPath, headers, signal);
-        const role = roleResponse?.body.toString().trim() ?? '';
+        const role = roleName ?? (await getAttachedRole(headers, signal));
         if (role === '') throw noRoleError();
         if (!/^[\w.+=,@-]{1,64}$/.test(role) || /^\.\.?$/.test(role))
           throw new SecretError(
@@ -110,7 +135,7 @@ export function createMetadata(deps: {
             `${host} sent a role name that is not valid`,
           );
         const keysResponse = await get(`${keysPath}${encodeSegment(role)}`, headers, signal);
-        if (keysResponse === undefined) throw noRoleError();
+        if (keysResponse === undefined) throw noRoleError(roleName);
         const keys = readBody(keysResponse, roleKeysResponse, 'the metadata service');
         return {
           accessKeyId: keys.AccessKeyId,
@@ -121,7 +146,7 @@ export function createMetadata(deps: {
         };
       }),
     async region(signal) {
-      const hint = 'set the parameter region';
+      const hint = texts.regionHint;
       try {
         const headers = await getTokenHeader(signal);
         const response = await get('/latest/meta-data/region-id', headers, signal);
@@ -132,28 +157,15 @@ export function createMetadata(deps: {
         const { message } = toSecretError(thrown);
         throw new SecretError(
           'NOT_CONFIGURED',
-          `the region of this node cannot be read: ${message}`,
+          `the region of this ${texts.machine} cannot be read: ${message}`,
           { hint },
         );
       }
       throw new SecretError(
         'NOT_CONFIGURED',
-        'the metadata service does not know the region of this node',
+        `the metadata service does not know the region of this ${texts.machine}`,
         { hint },
       );
     },
   };
-}
-
-function describeOutage({ message }: SecretError): OutageTexts {
-  return {
-    message: `the metadata service of this node cannot be used: ${message}`,
-    hint: 'the pod needs the way to it; or configure keys or a role with an OIDC provider',
-  };
-}
-
-function noRoleError(): SecretError {
-  return new SecretError('NOT_CONFIGURED', 'this node has no RAM role to read secrets with', {
-    hint: 'attach a RAM role to the node, or configure keys or a role with an OIDC provider',
-  });
 }

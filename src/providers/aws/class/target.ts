@@ -8,7 +8,7 @@ import { isRegion } from '../../shared/class/parameters.ts';
 export type AwsService = 'secretsmanager' | 'ssm';
 
 /** Parses the ARN of a secret or a parameter. Undefined for any other text. */
-function parseArn(
+export function parseArn(
   text: string,
 ): { readonly service: AwsService; readonly region: string } | undefined {
   const [, service, region = ''] =
@@ -21,7 +21,7 @@ function parseArn(
 }
 
 /** YAML and spreadsheets drop zeros at the beginning of an account. */
-function hasShortAccount(text: string): boolean {
+export function hasShortAccount(text: string): boolean {
   const [, account] = /^arn:aws[a-z-]*:[a-z]+:[^:]*:(\d*):/.exec(text) ?? [];
   return account !== undefined && account.length !== 12;
 }
@@ -80,15 +80,23 @@ function parameterSelection(map: YamlMap, reportError: ReportAt): Selection {
   const given: PositionedText | undefined = version ?? label;
   if (given === undefined) return {};
   const { text } = given;
-  if (/^[1-9]\d{0,17}$/.test(text)) return { version: text };
-  // https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-labels.html
-  if (!/^[A-Za-z_.-][\w.-]{0,99}$/.test(text))
+  const selection = parseParameterSelector(text);
+  if (selection === undefined)
     reportError(
       given,
       `${map.where} selects neither a version nor a label of a parameter: ${sanitizeUserText(text)}`,
       'a version is a number from 1, a label has letters, digits and "_.-"',
     );
-  return { stage: text };
+  return selection ?? { stage: text };
+}
+
+/**
+ * The version or the label that follows the name of a parameter. Undefined for any other text.
+ * https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-labels.html
+ */
+export function parseParameterSelector(text: string): Selection | undefined {
+  if (/^[1-9]\d{0,17}$/.test(text)) return { version: text };
+  return /^[A-Za-z_.-][\w.-]{0,99}$/.test(text) ? { stage: text } : undefined;
 }
 
 const types: Readonly<Record<string, AwsService>> = {
@@ -96,7 +104,7 @@ const types: Readonly<Record<string, AwsService>> = {
   ssmparameter: 'ssm',
 };
 const typesHint = 'write objectType: "secretsmanager" or "ssmparameter"';
-const arnsHint =
+export const arnsHint =
   'write arn:aws:secretsmanager:<region>:<account>:secret:<name>, or arn:aws:ssm:<region>:<account>:parameter/<name>';
 
 /**
@@ -177,7 +185,7 @@ export function readTarget(
 
 type NameProblem = { readonly message: string; readonly hint?: string };
 
-function parameterNameProblem(text: string): NameProblem | undefined {
+export function parameterNameProblem(text: string): NameProblem | undefined {
   if (parameterName.test(text)) return undefined;
   return {
     message: `is not a valid parameter name: ${sanitizeUserText(text)}`,
@@ -185,7 +193,7 @@ function parameterNameProblem(text: string): NameProblem | undefined {
   };
 }
 
-function secretNameProblem(text: string): NameProblem | undefined {
+export function secretNameProblem(text: string): NameProblem | undefined {
   if (/^\P{C}{1,512}$/u.test(text)) return undefined;
   return { message: 'has control characters, or is longer than 512 characters' };
 }

@@ -472,7 +472,7 @@ describe('EKS Pod Identity', () => {
 });
 
 describe("Keyferry's own identity", () => {
-  const own: AwsCredentialRequest = { kind: 'default-chain', region: awsRegion };
+  const own: AwsCredentialRequest = { kind: 'default-chain', method: 'default', region: awsRegion };
 
   test('comes from the default credential chain, here the environment', async () => {
     await start();

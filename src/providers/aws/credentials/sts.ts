@@ -8,8 +8,13 @@ import type { CredentialGate } from '../../shared/credentials/credential-gate.ts
 import { digestOf } from '../../shared/identity/fingerprint.ts';
 import { classify } from '../../shared/reads/store-errors.ts';
 import { type Api, formContent } from '../call.ts';
-import { tokenErrors } from '../errors.ts';
-import type { AwsCredential, AwsCredentialRequest } from '../types.ts';
+import { assumeRoleErrors, tokenErrors } from '../errors.ts';
+import {
+  type AwsCredential,
+  type AwsCredentialRequest,
+  credentialDigest,
+  secretsOf,
+} from '../types.ts';
 
 /** The longest session of a role, unless its owner sets another limit. */
 const sessionSeconds = 3_600;
@@ -51,7 +56,58 @@ export async function assumeRoleWithWebIdentity(
     const result = await api.call({ service: 'sts', region, content, secrets, signal });
     if (result.error !== undefined)
       throw classify(tokenErrors, result.error, { service: 'STS', region, roleArn }, secrets);
-    const session = readSession(result.response, region);
+    return readSession(result.response, request);
+  });
+}
+
+/** A session of a role. */
+export type RoleSession = {
+  readonly roleArn: string;
+  readonly sessionName: string;
+  readonly region: string;
+};
+
+/**
+ * Exchanges a credential for a session of a role: AssumeRole at the STS of the region.
+ * @param base.owner the owner of the credential, for messages
+ * @throws SecretError CREDENTIALS_REFUSED for the credential, ACCESS_DENIED if it may not assume
+ *   the role, STORE_REFUSED_REQUEST for a role that cannot exist; STORE_ANSWER_INVALID and the
+ *   errors of {@link Api}
+ */
+export async function assumeRole(
+  { api, credentialGate }: { readonly api: Api; readonly credentialGate: CredentialGate },
+  base: { readonly credential: AwsCredential; readonly owner: string },
+  session: RoleSession,
+  signal: AbortSignal,
+): Promise<AwsCredential> {
+  const { credential, owner } = base;
+  const { roleArn, sessionName, region } = session;
+  const digest = digestOf('sts', region, credentialDigest(credential));
+  return credentialGate.run(digest, signal, async () => {
+    const content = formContent({
+      Action: 'AssumeRole',
+      Version: '2011-06-15',
+      RoleArn: roleArn,
+      RoleSessionName: sessionName,
+      DurationSeconds: String(sessionSeconds),
+    });
+    const result = await api.call({ service: 'sts', region, content, credential, signal });
+    if (result.error === undefined) return readSession(result.response, session);
+    const context = { service: 'STS', region, roleArn, owner };
+    throw classify(assumeRoleErrors, result.error, context, secretsOf(credential));
+  });
+}
+
+/** @throws SecretError STORE_ANSWER_INVALID */
+function readSession(
+  { body }: HttpResponse,
+  { region, roleArn }: Pick<RoleSession, 'region' | 'roleArn'>,
+): AwsCredential {
+  const content = body.toString();
+  const names = Object.keys(sessionSchema.shape);
+  const elements = Object.fromEntries(names.map((name) => [name, readXmlText(content, name)]));
+  const { data: session } = sessionSchema.safeParse(elements);
+  if (session !== undefined)
     return {
       accessKeyId: session.AccessKeyId,
       secretAccessKey: new Redacted(session.SecretAccessKey),
@@ -59,15 +115,6 @@ export async function assumeRoleWithWebIdentity(
       expiresAt: session.Expiration,
       account: /^arn:[^:]*:iam::(\d+):/.exec(roleArn)?.[1] ?? roleArn,
     };
-  });
-}
-
-function readSession({ body }: HttpResponse, region: string): z.infer<typeof sessionSchema> {
-  const content = body.toString();
-  const names = Object.keys(sessionSchema.shape);
-  const elements = Object.fromEntries(names.map((name) => [name, readXmlText(content, name)]));
-  const session = sessionSchema.safeParse(elements);
-  if (session.success) return session.data;
   throw new SecretError(
     'STORE_ANSWER_INVALID',
     `STS in ${region} sent a response that Keyferry does not understand`,

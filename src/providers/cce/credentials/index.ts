@@ -4,7 +4,8 @@ import type { HttpClient } from '../../../http/client.ts';
 import { CredentialCache } from '../../shared/credentials/credential-cache.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import type { ApiCall } from '../call.ts';
-import type { CceConfig, RegionConfig } from '../config.ts';
+import type { CloudConfig, RegionConfig } from '../config.ts';
+import type { Texts } from '../texts.ts';
 import {
   type AgencySession,
   type CceCredential,
@@ -13,15 +14,16 @@ import {
 } from '../types.ts';
 import { assumeAgency } from './agency.ts';
 import { createIdTokenLogin, idTokenOwner } from './id-token.ts';
-import { MetadataService, nodeOwner } from './metadata.ts';
+import { MetadataService, agencyOwner } from './metadata.ts';
 
 /** The value of Huawei Cloud's SDKs. */
 const renewBeforeMs = 40 * 60_000;
 
 /** See {@link Credentials}. */
 export type CredentialsOptions = {
-  readonly config: CceConfig;
+  readonly config: Pick<CloudConfig, 'identity' | 'metadata'>;
   readonly region: RegionConfig;
+  readonly texts: Texts;
   readonly call: ApiCall;
   readonly http: HttpClient;
   readonly retry: Retry;
@@ -78,7 +80,7 @@ function createClusterLogin(options: CredentialsOptions): {
   readonly owner: string;
   readonly logIn: Login;
 } {
-  const { config, region, call, credentialGate, http, retry, now } = options;
+  const { config, region, call, credentialGate, http, retry, now, texts } = options;
   const { identity, metadata: endpoint } = config;
   switch (identity.kind) {
     case 'id-token': {
@@ -97,8 +99,8 @@ function createClusterLogin(options: CredentialsOptions): {
       return { owner, logIn: () => Promise.resolve(credential) };
     }
     case 'agency': {
-      const metadataService = new MetadataService({ http, retry, endpoint, now });
-      return { owner: nodeOwner, logIn: (signal) => metadataService.getKeys(signal) };
+      const metadataService = new MetadataService({ http, retry, endpoint, texts, now });
+      return { owner: agencyOwner(texts), logIn: (signal) => metadataService.getKeys(signal) };
     }
   }
 }

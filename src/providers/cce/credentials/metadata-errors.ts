@@ -1,16 +1,18 @@
 import type { HttpResponse } from '../../../http/client.ts';
 import { retryAfterOf } from '../../../http/response.ts';
 import type { ErrorResponse, StoreErrorRule } from '../../shared/reads/store-errors.ts';
+import type { Texts } from '../texts.ts';
 
 /** What a request to the metadata service requests. */
-export type MetadataResource = 'token' | 'keys';
+export type MetadataResource = 'token' | 'keys' | 'description';
 
 type MetadataErrorResponse = ErrorResponse & {
   readonly status: number;
   readonly resource: MetadataResource;
 };
 
-type MetadataRule = StoreErrorRule<MetadataErrorResponse, { readonly host: string }>;
+type MetadataContext = { readonly host: string; readonly texts: Texts };
+type MetadataRule = StoreErrorRule<MetadataErrorResponse, MetadataContext>;
 
 /**
  * Parses a response of the metadata service. Its errors have no documented form.
@@ -31,11 +33,6 @@ export function parseMetadataError(
   };
 }
 
-/** The remedy where the metadata service cannot be reached. */
-export const metadataHint =
-  'the pod needs the way to it (hostNetwork, or no policy in between); ' +
-  'or configure keys or an identity provider';
-
 /** Huawei Cloud sends this with HTTP 401. A new token does not help. */
 export const noAgencyErrors: readonly MetadataRule[] = [
   {
@@ -44,10 +41,9 @@ export const noAgencyErrors: readonly MetadataRule[] = [
       status >= 400 &&
       text.includes('Please configure Cloud Service Agency first'),
     code: 'NOT_CONFIGURED',
-    message: 'this node has no agency to read secrets with',
-    hint:
-      'attach an agency to the ECS, or configure keys or an identity provider: ' +
-      'see docs/providers/cce.md',
+    message: ({ texts }) =>
+      `${texts.triedBefore}this ${texts.machine} has no agency to read secrets with`,
+    hint: ({ texts }) => texts.noAgencyHint,
     hidesText: true,
   },
 ];
@@ -57,7 +53,7 @@ export const noAgencyErrors: readonly MetadataRule[] = [
  */
 export const transientMetadataErrors: readonly MetadataRule[] = [
   {
-    match: ({ status, resource }) => status === 429 || (status >= 500 && resource === 'keys'),
+    match: ({ status, resource }) => status === 429 || (status >= 500 && resource !== 'token'),
     code: 'STORE_UNAVAILABLE',
     message: ({ host }) => `${host} failed`,
     hidesText: true,
@@ -71,8 +67,9 @@ export const metadataErrors: readonly MetadataRule[] = [
   {
     match: () => true,
     code: 'CREDENTIALS_UNAVAILABLE',
-    message: (_, { resource }) => `the metadata service of this node gave no ${resource}`,
-    hint: metadataHint,
+    message: ({ texts }, { resource }) =>
+      `${texts.triedBefore}the metadata service of this ${texts.machine} gave no ${resource}`,
+    hint: ({ texts }) => texts.metadataHint,
     hidesText: true,
   },
 ];

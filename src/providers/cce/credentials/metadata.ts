@@ -1,20 +1,20 @@
+import * as z from 'zod';
 import type { Retry } from '../../../concurrency/retry.ts';
 import type { SecretError } from '../../../core/errors.ts';
 import type { HttpClient, HttpResponse } from '../../../http/client.ts';
 import { readBody } from '../../../http/response.ts';
 import { type OutageTexts, markOutage } from '../../shared/credentials/run-login.ts';
+import { isRegion } from '../../shared/class/parameters.ts';
 import { classify, isKnownError } from '../../shared/reads/store-errors.ts';
+import type { Texts } from '../texts.ts';
 import { type CceCredential, makeCredential, temporaryKeys } from '../types.ts';
 import {
   type MetadataResource,
   metadataErrors,
-  metadataHint,
   noAgencyErrors,
   parseMetadataError,
   transientMetadataErrors,
 } from './metadata-errors.ts';
-
-export const nodeOwner = 'the agency of this node';
 
 const tokenLifetimeSeconds = 21_600;
 /** How long before its end the client replaces a token. */
@@ -37,11 +37,19 @@ export type MetadataServiceOptions = {
   readonly http: HttpClient;
   readonly retry: Retry;
   readonly endpoint: URL;
+  readonly texts: Texts;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 };
 
-/** The metadata service of an ECS. It gives the keys of the agency that is attached to the node. */
+/** Where an ECS is. */
+export type EcsDescription = { readonly region: string; readonly projectId: string };
+
+const descriptionResponse = z
+  .object({ region_id: z.string().refine(isRegion), project_id: z.string().min(1) })
+  .transform(({ region_id, project_id }) => ({ region: region_id, projectId: project_id }));
+
+/** The metadata service of an ECS. It gives the keys of the agency that is attached to the ECS. */
 export class MetadataService {
   readonly #options: MetadataServiceOptions;
   #token: MetadataToken | undefined;
@@ -51,26 +59,53 @@ export class MetadataService {
   }
 
   /** @throws SecretError NOT_CONFIGURED, CREDENTIALS_UNAVAILABLE; the signal's reason */
-  getKeys(signal: AbortSignal): Promise<CceCredential> {
+  async getKeys(signal: AbortSignal): Promise<CceCredential> {
+    const keys = await this.#get('keys', '/openstack/latest/securitykey', temporaryKeys, signal);
+    return makeCredential({ ...keys, owner: agencyOwner(this.#options.texts) });
+  }
+
+  /**
+   * https://support.huaweicloud.com/intl/en-us/usermanual-ecs/ecs_03_0166.html
+   * @throws SecretError CREDENTIALS_UNAVAILABLE; the signal's reason
+   */
+  describe(signal: AbortSignal): Promise<EcsDescription> {
+    const path = '/openstack/latest/meta_data.json';
+    return this.#get('description', path, descriptionResponse, signal);
+  }
+
+  #get<T>(
+    resource: MetadataResource,
+    path: string,
+    schema: z.ZodType<T>,
+    signal: AbortSignal,
+  ): Promise<T> {
+    const { texts } = this.#options;
+    const describeOutage = ({ message }: SecretError): OutageTexts => ({
+      message: `${texts.triedBefore}the metadata service of this ${texts.machine} cannot be used: ${message}`,
+      hint: texts.metadataHint,
+    });
     return markOutage(signal, describeOutage, async () => {
-      let response = await this.#requestKeys(signal);
-      if (response.status === 401 && !isKnownError(noAgencyErrors, this.#parse(response, 'keys'))) {
+      let response = await this.#requestWithToken(resource, path, signal);
+      if (
+        response.status === 401 &&
+        !isKnownError(noAgencyErrors, this.#parse(response, resource))
+      ) {
         this.#token = undefined;
-        response = await this.#requestKeys(signal);
+        response = await this.#requestWithToken(resource, path, signal);
       }
-      if (response.status !== 200) throw this.#errorOf(response, 'keys');
-      return makeCredential({
-        ...readBody(response, temporaryKeys, 'the metadata service'),
-        owner: nodeOwner,
-      });
+      if (response.status !== 200) throw this.#errorOf(response, resource);
+      return readBody(response, schema, 'the metadata service');
     });
   }
 
-  async #requestKeys(signal: AbortSignal): Promise<HttpResponse> {
+  async #requestWithToken(
+    resource: MetadataResource,
+    path: string,
+    signal: AbortSignal,
+  ): Promise<HttpResponse> {
     const text = await this.#getToken(signal);
     const headers: Record<string, string> = text === undefined ? {} : { 'X-Metadata-Token': text };
-    const path = '/openstack/latest/securitykey';
-    return this.#request({ resource: 'keys', method: 'GET', path, headers }, signal);
+    return this.#request({ resource, method: 'GET', path, headers }, signal);
   }
 
   /** Undefined if the service has no tokens. */
@@ -119,14 +154,13 @@ export class MetadataService {
   }
 
   #errorOf(response: HttpResponse, resource: MetadataResource): SecretError {
-    const { host } = this.#options.endpoint;
-    return classify(metadataErrors, this.#parse(response, resource), { host }, []);
+    const { endpoint, texts } = this.#options;
+    const context = { host: endpoint.host, texts };
+    return classify(metadataErrors, this.#parse(response, resource), context, []);
   }
 }
 
-function describeOutage({ message }: SecretError): OutageTexts {
-  return {
-    message: `the metadata service of this node cannot be used: ${message}`,
-    hint: metadataHint,
-  };
+/** The owner of the keys of an agency, for messages. */
+export function agencyOwner({ machine }: Pick<Texts, 'machine'>): string {
+  return `the agency of this ${machine}`;
 }

@@ -2,14 +2,19 @@ import { runAs } from '../../../concurrency/caller.ts';
 import type { RateLimiter } from '../../../concurrency/rate-limiter.ts';
 import { type SecretError, toSecretError } from '../../../core/errors.ts';
 import type { SecretRef } from '../../../core/plan.ts';
-import type { FetchRequest } from '../../../core/provider.ts';
+import type { FetchRequest, Grant } from '../../../core/provider.ts';
+import type { Workload } from '../../../core/workload.ts';
 import type { CredentialGate } from '../credentials/credential-gate.ts';
 
 /** The part of a fetch request that a call needs. Requests of one batch differ in the ref only. */
 export type CallRequest<C> = Pick<
   FetchRequest<C>,
-  'grant' | 'urgency' | 'patience' | 'signal' | 'onStart'
->;
+  'urgency' | 'patience' | 'signal' | 'onStart'
+> & {
+  readonly grant: Pick<Grant<C>, 'ref' | 'principal'> & {
+    readonly workload: Pick<Workload, 'tenant'>;
+  };
+};
 
 /** What a call to a store needs to know about its caller. */
 export type CallContext<C> = {

@@ -1,0 +1,155 @@
+import { type ErrorCode, SecretError, codes, errorCodeOf } from '../../core/errors.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
+import type {
+  AgentFailure,
+  AgentInfo,
+  ProjectRegistration,
+  RefreshRequest,
+  RefreshResult,
+  ServiceStatus,
+  StoreCheck,
+  StoreSecret,
+} from '../agent-api.ts';
+import type { Environment } from '../compose/docker.ts';
+
+const defaultSocket = '/run/dso/agent.sock';
+const maxBodyBytes = 64 * 1_048_576;
+/** What the agent has in memory. */
+const quickMs = 10_000;
+/** What it asks a store for. */
+const storeMs = 120_000;
+
+/** Asks the agent of the host: see `AgentInfo` and the table beside it. */
+export class AgentClient {
+  readonly socket: string;
+
+  constructor({ DSO_AGENT_SOCKET = '' }: Environment) {
+    this.socket = DSO_AGENT_SOCKET === '' ? defaultSocket : DSO_AGENT_SOCKET;
+  }
+
+  /** @throws SecretError, as all methods; NOT_CONFIGURED if no agent runs */
+  async info(): Promise<AgentInfo> {
+    return (await this.#call('GET', '/v1/info', quickMs)) as AgentInfo;
+  }
+
+  async putProject(name: string, project: ProjectRegistration): Promise<void> {
+    await this.#call('PUT', `/v1/projects/${encodeURIComponent(name)}`, quickMs, project);
+  }
+
+  async deleteProject(name: string): Promise<void> {
+    await this.#call('DELETE', `/v1/projects/${encodeURIComponent(name)}`, quickMs);
+  }
+
+  /** @param project absent: of all projects */
+  async services(project?: string): Promise<readonly ServiceStatus[]> {
+    const query = project === undefined ? '' : `?project=${encodeURIComponent(project)}`;
+    return (await this.#call('GET', `/v1/services${query}`, quickMs)) as readonly ServiceStatus[];
+  }
+
+  async storeSecrets(store: string): Promise<readonly StoreSecret[]> {
+    const path = `/v1/stores/${encodeURIComponent(store)}/secrets`;
+    return (await this.#call('GET', path, storeMs)) as readonly StoreSecret[];
+  }
+
+  /** A step that fails is in the result. An agent without steps throws what it found. */
+  async checkStore(store: string): Promise<StoreCheck> {
+    const path = `/v1/stores/${encodeURIComponent(store)}/check`;
+    return (await this.#call('POST', path, storeMs)) as StoreCheck;
+  }
+
+  async refresh(secret: RefreshRequest): Promise<RefreshResult> {
+    return (await this.#call('POST', '/v1/refresh', storeMs, secret)) as RefreshResult;
+  }
+
+  async #call(method: string, path: string, timeoutMs: number, body?: unknown): Promise<unknown> {
+    const { status, text } = await this.#exchange(method, path, timeoutMs, body);
+    const answer = parseJson(text);
+    if (status >= 200 && status < 300 && answer !== undefined) return answer;
+    if (isFailure(answer)) throw toError(answer);
+    throw new SecretError(
+      'NOT_CONFIGURED',
+      `what listens on ${this.#name} is not the agent of this docker dso: HTTP ${status}`,
+      { hint: 'check that the agent and docker dso have the same version' },
+    );
+  }
+
+  async #exchange(
+    method: string,
+    path: string,
+    timeoutMs: number,
+    body: unknown,
+  ): Promise<{ readonly status: number; readonly text: string }> {
+    const signal = AbortSignal.timeout(timeoutMs);
+    const { request: httpRequest } = await import('node:http');
+    const content = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
+    const headers = content && {
+      'content-type': 'application/json',
+      'content-length': content.length,
+    };
+    return new Promise((resolve, reject) => {
+      const fail = (cause: Error): void => reject(this.#toConnectionError(cause, signal.aborted));
+      const options = { socketPath: this.socket, method, path, signal, headers, agent: false };
+      const request = httpRequest(options, (response) => {
+        const pieces: Buffer[] = [];
+        let bytes = 0;
+        response.on('data', (piece: Buffer) => {
+          bytes += piece.length;
+          if (bytes <= maxBodyBytes) pieces.push(piece);
+          else response.destroy(new Error('the response is too large'));
+        });
+        response.on('error', fail);
+        response.on('end', () =>
+          resolve({ status: response.statusCode ?? 0, text: Buffer.concat(pieces).toString() }),
+        );
+      });
+      request.on('error', fail);
+      request.end(content);
+    });
+  }
+
+  get #name(): string {
+    return sanitizeUserText(this.socket);
+  }
+
+  #toConnectionError(cause: Error, isLate: boolean): SecretError {
+    const code = errorCodeOf(cause) ?? cause.name;
+    if (code === 'EACCES' || code === 'EPERM')
+      return new SecretError('NOT_CONFIGURED', `no right to the agent's socket ${this.#name}`, {
+        hint: 'add yourself to the group docker and log in again, or use sudo',
+        cause,
+      });
+    if (code === 'ENOENT' || code === 'ECONNREFUSED')
+      return new SecretError(
+        'NOT_CONFIGURED',
+        `the agent of docker dso does not run: nothing listens on ${this.#name}`,
+        {
+          hint: 'start it: sudo systemctl start dso-agent; install it: sudo docker dso system setup',
+          cause,
+        },
+      );
+    const reason = isLate ? 'no response in time' : code;
+    return new SecretError('NOT_CONFIGURED', `the agent on ${this.#name} failed: ${reason}`, {
+      hint: 'look into its log: journalctl -u dso-agent',
+      cause,
+    });
+  }
+}
+
+/** Undefined if it is no JSON. An empty body is an empty object. */
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text === '' ? '{}' : text) as unknown;
+  } catch {
+    return undefined;
+  }
+}
+
+function isFailure(answer: unknown): answer is AgentFailure {
+  if (typeof answer !== 'object' || answer === null) return false;
+  return 'code' in answer && 'message' in answer && typeof answer.message === 'string';
+}
+
+function toError({ code, message, hint }: AgentFailure): SecretError {
+  const known = Object.hasOwn(codes, code) ? (code as ErrorCode) : 'INTERNAL';
+  return new SecretError(known, message, { hint });
+}

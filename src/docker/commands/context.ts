@@ -1,0 +1,24 @@
+import type { Readable } from 'node:stream';
+import type { Output } from '../../formats/terminal-style.ts';
+import type { CommandLine } from '../compose/command-line.ts';
+import type { Docker, Environment } from '../compose/docker.ts';
+import type { AgentClient } from './agent-client.ts';
+import type { MakeLocalStore } from './init.ts';
+
+/** What the commands of `docker dso` get of the process. */
+export type CommandContext = {
+  readonly version: string;
+  readonly env: Environment;
+  readonly cwd: string;
+  readonly stdin: Readable & { readonly isTTY?: boolean };
+  readonly stdout: Output;
+  readonly stderr: Output;
+  /** The whole command line: `-f` and `-p` stand before the command. */
+  readonly line: CommandLine;
+  readonly docker: Docker;
+  readonly agent: AgentClient;
+  /** The file of the plugin. */
+  readonly program: string;
+  readonly makeLocalStore: MakeLocalStore;
+  readonly setExitCode: (code: number) => void;
+};

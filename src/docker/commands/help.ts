@@ -1,0 +1,34 @@
+import { commands, groups } from './index.ts';
+
+/** `docker dso --help`. */
+export function helpText(): string {
+  const own = commands.map(({ name, summary }): readonly [string, string] => [name, summary]);
+  const width = Math.max(...own.map(([name]) => name.length)) + 2;
+  const lines = own.map(([name, summary]) => `  ${name.padEnd(width)}${summary}`);
+  return `Usage: docker dso [OPTIONS] COMMAND
+
+Docker Compose with secrets: dso:// references in a Compose file become the
+values of a store, and docker inspect does not show them.
+
+Commands:
+${lines.join('\n')}
+
+Commands of Compose, with secrets: create, run, scale, up, watch
+All other commands of Compose, unchanged: build, config, down, exec, logs, ps,
+pull, restart, stop and so on; docker compose --help lists them.
+
+Options:
+  -f, --file, -p, --project-name, --profile and all others of docker compose
+      --config FILE   the dso.yaml of the project; also DSO_CONFIG
+  -v, --version       print the version
+  -h, --help          print this help
+
+Run docker dso COMMAND --help for more on a command.
+`;
+}
+
+/** Whether a word is the first of a command that Compose does not have. */
+export function isOwnCommand(word: string): boolean {
+  const names = commands.map(({ name }) => name.split(' ')[0]);
+  return Object.hasOwn(groups, word) || names.includes(word);
+}

@@ -1,0 +1,154 @@
+import { Command } from 'commander';
+import { SecretError } from '../../core/errors.ts';
+import { escapeUnprintable, sanitizeUserText } from '../../core/safe-text.ts';
+import { type JsonValue, parseJsonText } from '../../formats/json.ts';
+import { printableJson } from '../../formats/printable-json.ts';
+import { nearestName } from '../../formats/suggest.ts';
+import type { ServiceStatus } from '../agent-api.ts';
+import { valuesOf } from '../compose/flags.ts';
+import { toEngineError } from '../compose/images.ts';
+import { loadModel, printable } from '../compose/model.ts';
+import { objectOf, textsOf } from '../model/compose-model.ts';
+import { mentionsReference } from '../model/reference.ts';
+import type { CommandContext } from './context.ts';
+import { type Format, formatOption, formatTable, formatTime, isoTime } from './output.ts';
+
+/** A container whose variables have references as their values. */
+type LiteralReferences = { readonly container: string; readonly variables: readonly string[] };
+
+/** `docker dso inspect SERVICE`: which secrets a service has. No values. */
+export function inspectCommand(context: CommandContext): Command {
+  const { agent, stdout, stderr, setExitCode } = context;
+  return new Command('inspect')
+    .argument('<service>', 'a service of the application')
+    .addOption(formatOption())
+    .action(async (service: string, { format }: { format: Format }) => {
+      const application = await findServices(context);
+      if (application === undefined) return setExitCode(1);
+      const { project, services } = application;
+      const [statuses, literals] = await Promise.all([
+        agent.services(project),
+        findLiterals(context, project, service),
+      ]);
+      const status = statuses.find((each) => each.service === service);
+      if (status === undefined && services !== undefined && !services.includes(service))
+        throw unknownService(service, services);
+      stdout.write(
+        format === 'json'
+          ? asJson(project, service, status, literals)
+          : asText(project, service, status),
+      );
+      if (format === 'text')
+        for (const line of warnings(service, literals)) stderr.write(`docker dso: ${line}\n`);
+    });
+}
+
+/** The project's name and its services. Undefined if Compose failed, and has said why. */
+async function findServices({ line, docker, stderr }: CommandContext) {
+  const named = valuesOf(line.compose, 'project-name').at(-1);
+  const composed = await loadModel({ docker, flags: line.compose });
+  if (composed.model !== undefined) {
+    const { name, services } = composed.model;
+    return { project: textOf(name), services: Object.keys(objectOf(services)) };
+  }
+  // Its containers can be looked at without its files.
+  if (named !== undefined) return { project: named };
+  stderr.write(printable(composed.errors));
+  return undefined;
+}
+
+function textOf(value: JsonValue | undefined): string {
+  return typeof value === 'string' ? value : '';
+}
+
+function unknownService(service: string, services: readonly string[]): SecretError {
+  const nearest = nearestName(service, services);
+  const names = `the services are ${services.slice(0, 20).map(sanitizeUserText).join(', ')}`;
+  const hint = nearest === undefined ? names : `did you mean ${sanitizeUserText(nearest)}?`;
+  return new SecretError('INVALID_REQUEST', `there is no service ${sanitizeUserText(service)}`, {
+    hint,
+  });
+}
+
+/** Plain `docker compose up` makes containers whose variables are the references themselves. */
+async function findLiterals(
+  { docker }: CommandContext,
+  project: string,
+  service: string,
+): Promise<readonly LiteralReferences[]> {
+  const labels = [
+    `label=com.docker.compose.project=${project}`,
+    `label=com.docker.compose.service=${service}`,
+  ];
+  const filters = labels.flatMap((label) => ['--filter', label]);
+  const listed = await docker.capture(['ps', '--quiet', '--no-trunc', ...filters]);
+  if (listed.code !== 0) throw toEngineError(listed.stderr);
+  const ids = listed.stdout.split('\n').filter((id) => id !== '');
+  if (ids.length === 0) return [];
+  const format = '{"name":{{json .Name}},"env":{{json .Config.Env}}}';
+  // A container that has gone is left out.
+  const { stdout } = await docker.capture(['container', 'inspect', '--format', format, ...ids]);
+  return stdout
+    .split('\n')
+    .filter((text) => text !== '')
+    .map((text) => objectOf(parseJsonText(text)))
+    .map(({ name, env }) => ({
+      container: textOf(name).replace(/^\//, ''),
+      variables: (textsOf(env) ?? [])
+        .filter((entry) => mentionsReference(entry.slice(entry.indexOf('=') + 1)))
+        .map((entry) => entry.slice(0, entry.indexOf('='))),
+    }))
+    .filter(({ variables }) => variables.length > 0);
+}
+
+function asJson(
+  project: string,
+  service: string,
+  status: ServiceStatus | undefined,
+  literals: readonly LiteralReferences[],
+): string {
+  const { state = 'INACTIVE', mounts = 0, secrets = [], failure } = status ?? {};
+  const dated = secrets.map(({ deliveredAt, ...secret }) => ({
+    ...secret,
+    ...(deliveredAt !== undefined && { deliveredAt: isoTime(deliveredAt) }),
+  }));
+  return `${printableJson({
+    ...{ version: 1, project, service, status: state, containers: mounts, secrets: dated },
+    ...(failure && { failure }),
+    literalReferences: literals,
+  })}\n`;
+}
+
+function asText(project: string, service: string, status: ServiceStatus | undefined): string {
+  const { state = 'INACTIVE', mounts = 0, secrets = [], failure } = status ?? {};
+  const first = `Secret injection status: ${state}\n`;
+  const name = escapeUnprintable(service);
+  if (status === undefined)
+    return `${first}${name} has no secrets, or docker dso up has not started it.\n`;
+  const containers = `${mounts} ${mounts === 1 ? 'container' : 'containers'}`;
+  const about = {
+    ACTIVE: `${containers} of ${name} in ${escapeUnprintable(project)} ${mounts === 1 ? 'has' : 'have'} the current values.`,
+    STALE: `A value has changed since the start. To use it: docker dso restart ${name}`,
+    INACTIVE: `No container of ${name} runs with its secrets. To start one: docker dso up -d ${name}`,
+    FAILED: 'The last start or read failed.',
+  }[state];
+  const cause = failure && [failure.message, failure.hint].filter(Boolean).join('; ');
+  const rows = secrets.map(({ name: target, source, store, version = '-', deliveredAt }) => [
+    ...[target, source, store, version, formatTime(deliveredAt)],
+  ]);
+  return [
+    first,
+    `${about}\n`,
+    ...(cause === undefined ? [] : [escapeUnprintable(`${failure?.code ?? ''}: ${cause}`), '\n']),
+    '\n',
+    formatTable([['NAME', 'SOURCE', 'STORE', 'VERSION', 'DELIVERED'], ...rows]),
+  ].join('');
+}
+
+function warnings(service: string, literals: readonly LiteralReferences[]): readonly string[] {
+  return literals.map(({ container, variables }) =>
+    escapeUnprintable(
+      `warning: ${container} was started without docker dso: ${variables.join(', ')} ${variables.length === 1 ? 'has' : 'have'} the reference itself as the value; start it again: docker dso up -d ${service}`,
+    ),
+  );
+}

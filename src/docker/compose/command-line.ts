@@ -1,0 +1,34 @@
+import { type Part, composeFlags, dockerFlags, readFlags, valuesOf } from './flags.ts';
+
+/** The command line of `docker dso`. */
+export type CommandLine = {
+  /** Docker's own flags, such as `--context`: they stand before `dso`. */
+  readonly docker: readonly string[];
+  /** Compose's flags, such as `-f`: they stand before the command. */
+  readonly compose: readonly Part[];
+  /** `--config`: the project's dso.yaml. */
+  readonly config?: string;
+  /** Undefined: there is none. */
+  readonly command?: string;
+  /** The words after the command. */
+  readonly args: readonly string[];
+};
+
+/**
+ * Reads the words that follow the name of the program. Docker gives its plugin the whole line:
+ * `["--context", "x", "dso", "up", "-d"]`. Without `dso` the program was started by itself.
+ */
+export function readCommandLine(words: readonly string[]): CommandLine {
+  const { parts: own, rest: line } = readFlags(words, dockerFlags);
+  const isPlugin = line[0] === 'dso';
+  const { parts, rest } = readFlags(isPlugin ? line.slice(1) : words, composeFlags);
+  const config = valuesOf(parts, 'config').at(-1);
+  const [command, ...args] = rest;
+  return {
+    docker: isPlugin ? own.flatMap((part) => part.words) : [],
+    compose: parts.filter(({ flag }) => flag !== 'config'),
+    ...(config !== undefined && { config }),
+    ...(command !== undefined && { command }),
+    args,
+  };
+}

@@ -1,0 +1,50 @@
+import type { AgentInfo, StoreInfo } from '../agent-api.ts';
+import type { AgentClient } from '../commands/agent-client.ts';
+import { type Finding, failed, failedBy, fine, seeLog } from './findings.ts';
+
+/**
+ * Checks the stores of the host, all at once.
+ * @param wanted names or types of stores; empty: all
+ */
+export async function checkStores(
+  { stores }: Pick<AgentInfo, 'stores'>,
+  wanted: readonly string[],
+  agent: Pick<AgentClient, 'checkStore'>,
+): Promise<readonly Finding[]> {
+  if (stores.length === 0 && wanted.length === 0)
+    return [failed('stores', 'the host has none', 'add one: sudo docker dso init --provider TYPE')];
+  const known = (word: string) => stores.filter(({ name, type }) => name === word || type === word);
+  const missing = wanted
+    .filter((word) => known(word).length === 0)
+    .map((word) =>
+      failed(
+        word,
+        'the host has no such store',
+        `add it: sudo docker dso init --provider ${word}, then sudo systemctl restart dso-agent`,
+      ),
+    );
+  const chosen = wanted.length === 0 ? stores : [...new Set(wanted.flatMap(known))];
+  return [...(await Promise.all(chosen.map((store) => checkStore(store, agent)))), ...missing];
+}
+
+async function checkStore(
+  { name, type, authMethod }: StoreInfo,
+  agent: Pick<AgentClient, 'checkStore'>,
+): Promise<Finding> {
+  try {
+    const { steps = [] } = await agent.checkStore(name);
+    const failure = steps.at(-1)?.failure;
+    if (failure !== undefined) return failed(name, failure.message, failure.hint ?? seeLog);
+  } catch (thrown) {
+    return failedBy(name, thrown);
+  }
+  const isVault = type === 'vault' || type === 'openbao';
+  const program = type === 'openbao' ? 'bao' : 'vault';
+  return isVault && authMethod === 'approle'
+    ? fine(
+        name,
+        undefined,
+        `the next login comes after token_max_ttl, and needs a secret id that is valid then; see secret_id_ttl in: ${program} read auth/approle/role/ROLE`,
+      )
+    : fine(name);
+}
