@@ -30,15 +30,20 @@ export async function dockerDemo({ executable, env, stdout, stop }: DemoDeps): P
     await environment.cleanUp();
     throw error;
   }
+  let isClean = false;
+  const cleanUpEngine = async (): Promise<void> => {
+    if (!isClean) await removeFromEngine(environment, names);
+    isClean = true;
+  };
   try {
     narrator.print(`All files are in ${environment.dir}, which is removed at the end.`);
-    await runSteps(environment, narrator, built, names, env);
+    const server = await runSteps(environment, narrator, built, names, env);
+    // While the agent runs: without it, the engine waits 15 s for each volume.
+    await cleanUpEngine();
+    const code = await server.stop();
+    assertStep(code === 0, 'the agent did not exit by itself');
   } finally {
-    const { project, image } = names;
-    const down = ['compose', '--project-name', project, 'down', '--remove-orphans'];
-    await environment.runCleanUp('docker', [...down, '--timeout', '1']);
-    await removeVolumes(environment, names);
-    await environment.runCleanUp('docker', ['image', 'rm', '--force', image]);
+    await cleanUpEngine();
     await environment.runCleanUp('umount', ['--lazy', volumesDirectory]);
     await environment.cleanUp();
   }
@@ -107,13 +112,14 @@ const absentSecret = (image: string): string => `services:
       API_KEY: dso://shop/absent
 `;
 
+/** Shows everything, and leaves the agent running. */
 async function runSteps(
   environment: DemoEnvironment,
   { step, command, shellCommand, show }: Narrator,
   built: BuiltFiles,
   { project, driver, image }: Names,
   env: DemoDeps['env'],
-): Promise<void> {
+): Promise<Server> {
   const container = `${project}-app-1`;
   /** Runs a command of Docker, shows it as a user types it, and returns its output. */
   const docker = (args: string, exitCode = 0): Promise<string> => {
@@ -203,25 +209,23 @@ async function runSteps(
   show(failure);
   assertStep(failure.includes('shop/absent'), 'the error does not name the secret');
 
-  step('Remove the application, and stop the agent.');
+  step('Remove the application. Then stop the agent.');
   show(await docker('dso down --remove-orphans --timeout 1'));
-  await removeVolumes(environment, { project, driver });
-  const code = await server.stop();
-  show(`the agent exited with code ${code ?? 'none'}`);
-  assertStep(code === 0, 'the agent did not exit by itself');
+  return server;
 }
 
-/** Removes the volumes of the driver. They hold nothing, but the engine knows their names. */
-async function removeVolumes(
+/** Removes what the engine has of the demo. Its volumes hold nothing, but they have names. */
+async function removeFromEngine(
   environment: DemoEnvironment,
-  { project, driver }: Pick<Names, 'project' | 'driver'>,
+  { project, driver, image }: Names,
 ): Promise<void> {
-  const filters = ['--filter', `driver=${driver}`, '--filter', `name=${project}`];
-  const listed = await environment
-    .runProgram('docker', ['volume', 'ls', '--quiet', ...filters])
-    .catch(() => '');
-  const names = listed.split('\n').filter((name) => name !== '');
-  if (names.length > 0) await environment.runCleanUp('docker', ['volume', 'rm', ...names]);
+  const docker = (...args: readonly string[]): Promise<string> =>
+    environment.runCleanUp('docker', args);
+  await docker('compose', '-p', project, 'down', '--remove-orphans', '--timeout', '1');
+  const listed = await docker('volume', 'ls', '--quiet', '--filter', `driver=${driver}`);
+  const volumes = listed.split('\n').filter((name) => name.includes(project));
+  if (volumes.length > 0) await docker('volume', 'rm', ...volumes);
+  await docker('image', 'rm', '--force', image);
 }
 
 /** Starts an agent with sockets and directories of its own. */
