@@ -146,7 +146,7 @@ async function runSteps(
   await setPassword('first-password');
 
   step('Start the agent. It reads the store, and gives containers their secrets in memory.');
-  await environment.write('dso.yaml', hostConfig);
+  await environment.write('host.yaml', hostConfig);
   show(hostConfig);
   const server = await startAgent(environment, built, driver, command);
   show(`process ${server.pid} responds after ${server.startupMs} ms`);
@@ -239,7 +239,7 @@ async function startAgent(
   environment.setVariable('DSO_AGENT_SOCKET', socketPath);
   environment.setVariable('DSO_VOLUME_DRIVER', driver);
   const args = [
-    ...['docker-agent', '--config', 'dso.yaml', '--socket', 'agent.sock'],
+    ...['docker-agent', '--config', 'host.yaml', '--socket', 'agent.sock'],
     ...['--plugin-socket', `/run/docker/plugins/${driver}.sock`],
     ...['--volumes-dir', join(environment.dir, volumesDirectory)],
     ...['--state-dir', 'state', '--shim-dir', shims],
