@@ -1,5 +1,6 @@
 import { chmod, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { productionFlags } from '../bench/server-process.ts';
 import { builtBundle } from '../driver/bundle.ts';
 import { startEngine, unmountBelow, type Engine } from '../servers/docker/engine.ts';
 import { importTestImages } from '../servers/docker/images.ts';
@@ -79,7 +80,7 @@ export async function startDockerEnvironment(
     startProgram({
       program: process.execPath,
       args: [
-        ...[bundle, 'docker-agent', '--config', file('dso.yaml')],
+        ...[...productionFlags, bundle, 'docker-agent', '--config', file('dso.yaml')],
         ...['--socket', socket, '--plugin-socket', pluginSocket],
         ...['--volumes-dir', file('volumes'), '--state-dir', file('state')],
         ...['--shim-dir', join(repository, 'dist/shim'), ...agentFlags],
