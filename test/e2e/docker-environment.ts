@@ -1,5 +1,6 @@
 import { chmod, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { productionFlags } from '../bench/server-process.ts';
 import { builtBundle } from '../driver/bundle.ts';
 import { startEngine, unmountBelow, type Engine } from '../servers/docker/engine.ts';
 import { importTestImages } from '../servers/docker/images.ts';
@@ -38,7 +39,7 @@ export type ContainerState = {
 
 /**
  * An engine with the plugin, an agent with the embedded store, and projects.
- * @param agentFlags further flags of the agent. Default: each start of a container reads its secrets
+ * @param agentFlags further flags of the agent. Default: each start reads its secrets
  */
 export async function startDockerEnvironment(
   agentFlags: readonly string[] = ['--refresh-interval', '0'],
@@ -79,7 +80,7 @@ export async function startDockerEnvironment(
     startProgram({
       program: process.execPath,
       args: [
-        ...[bundle, 'docker-agent', '--config', file('dso.yaml')],
+        ...[...productionFlags, bundle, 'docker-agent', '--config', file('dso.yaml')],
         ...['--socket', socket, '--plugin-socket', pluginSocket],
         ...['--volumes-dir', file('volumes'), '--state-dir', file('state')],
         ...['--shim-dir', join(repository, 'dist/shim'), ...agentFlags],

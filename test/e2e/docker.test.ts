@@ -27,7 +27,7 @@ async function everythingOf({ output }: Engine): Promise<string> {
   const lists = kinds.map((kind) =>
     output([kind, 'ls', '--quiet', ...(kind === 'container' ? ['--all'] : [])]),
   );
-  return (await Promise.all(lists)).join('\n');
+  return (await Promise.all(lists)).flatMap((list) => list.split('\n').sort()).join(' ');
 }
 
 /** Waits until `check` returns something. */

@@ -126,11 +126,12 @@ export class DemoEnvironment {
     return { pid: child.pid, startupMs: Date.now() - startedAt, stop: () => child.stop() };
   }
 
-  /** Runs a program that cleans up. It does not end early, and a failure is ignored. */
-  async runCleanUp(program: string, args: readonly string[]): Promise<void> {
+  /** Runs a program that cleans up, to its end. Returns its output, and ignores a failure. */
+  async runCleanUp(program: string, args: readonly string[]): Promise<string> {
     const child = this.#start({ file: program, args, name: program, shownArgs: args });
     child.writeInput('');
     await child.exited;
+    return child.output;
   }
 
   /** Stops all processes and removes the directory. */
