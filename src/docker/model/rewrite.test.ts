@@ -71,6 +71,7 @@ describe('a service with references', () => {
           image: 'node',
           entrypoint: ['/run/dso/bin/dso-shim', '--', 'docker-entrypoint.sh'],
           command: ['node', 'server.js'],
+          labels: { 'dso.references': expect.stringMatching(/^[0-9a-f]{16}$/) },
           environment: {
             DB_HOST: 'postgres',
             PATH: '/run/dso/bin:/usr/local/bin:/usr/bin:/bin',
@@ -91,6 +92,14 @@ describe('a service with references', () => {
         variables: [{ name: 'DB_PASSWORD', ref: { path: 'my-app/database-password' } }],
       },
     ]);
+  });
+
+  test('differs if a reference differs, so that Compose starts it with the other secret', () => {
+    const withRef = (ref: string) => appWith({ environment: { KEY: ref }, labels: { own: 'x' } });
+    expect(withRef('dso://a')).toEqual(withRef('dso://a'));
+    expect(withRef('dso://b')).not.toEqual(withRef('dso://a'));
+    expect(withRef('dsofile://a')).not.toEqual(withRef('dso://a'));
+    expect(withRef('dso://a').labels).toMatchObject({ own: 'x' });
   });
 
   test('keeps everything else: init, user, read_only, replicas, volumes', () => {

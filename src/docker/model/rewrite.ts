@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { JsonValue } from '../../formats/json.ts';
 import type { DsoConfig } from '../config/types.ts';
@@ -46,6 +47,17 @@ export function imagesNeeded(model: ComposeModel, config: DsoConfig): readonly s
     .filter((service) => findSecretsOf(service, config, ignore) !== undefined)
     .map(({ project, service, definition }) => imageOf(project, service, definition));
   return [...new Set(names)];
+}
+
+/**
+ * Compose makes a container again if its labels change. So a service with another reference starts
+ * with the other secret at the next `up`.
+ */
+const digestLabel = 'dso.references';
+
+/** A digest of names and references. It says nothing of the values. */
+function digestOf({ variables, files, exec }: Injection): string {
+  return hash('sha256', JSON.stringify([variables, files, exec])).slice(0, 16);
 }
 
 /**
@@ -124,6 +136,7 @@ function inject(
   const names = volumeNames(project, service);
   return {
     ...withoutExtensions(definition),
+    labels: { ...objectOf(definition.labels), [digestLabel]: digestOf(injection) },
     environment: environmentOf(definition, injection, image),
     ...commandLine,
     ...(healthcheck && { healthcheck }),
