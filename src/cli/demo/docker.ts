@@ -48,6 +48,9 @@ export async function dockerDemo({ executable, env, stdout, stop }: DemoDeps): P
     await environment.cleanUp();
   }
   narrator.print('', 'Done: every step succeeded, and everything is removed.');
+  narrator.print(
+    'Until Docker restarts, it waits 15 s for the volume driver of the demo in commands about volumes.',
+  );
 }
 
 function findBuiltFiles(directory: string): BuiltFiles {
