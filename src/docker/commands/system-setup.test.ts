@@ -71,7 +71,8 @@ async function run(
     agent: { services: () => Promise.resolve(services) },
   } as unknown as CommandContext;
   const create = command === 'setup' ? systemSetupCommand : systemUninstallCommand;
-  const built = create(context, { hostRoot, userId })
+  // A program that only root can change: the Node of this test may lie in a user's directory.
+  const built = create(context, { hostRoot, userId, node: '/usr/bin/env' })
     .exitOverride()
     .configureOutput({ writeErr: (text) => (printed += text) });
   await built.parseAsync([...args], { from: 'user' });

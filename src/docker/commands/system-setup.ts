@@ -16,7 +16,12 @@ type Options = {
 };
 
 /** What the commands that change the host get besides, in tests. */
-export type HostOverrides = { readonly hostRoot?: string; readonly userId?: number };
+export type HostOverrides = {
+  readonly hostRoot?: string;
+  readonly userId?: number;
+  /** The program that runs the agent. Default: that of this process. */
+  readonly node?: string;
+};
 
 /** Stores that cannot be read without more than their type. */
 const needsInit: Partial<Readonly<Record<StoreType, string>>> = {
@@ -28,7 +33,7 @@ const needsInit: Partial<Readonly<Record<StoreType, string>>> = {
 /** `docker dso system setup`: installs the agent, the plugin and the shims. */
 export function systemSetupCommand(
   { version, env, stdout, program }: CommandContext,
-  { hostRoot = '/', userId = process.getuid?.() }: HostOverrides = {},
+  { hostRoot = '/', userId = process.getuid?.(), node = process.execPath }: HostOverrides = {},
 ): Command {
   return new Command('setup')
     .option(
@@ -45,7 +50,7 @@ export function systemSetupCommand(
       const isHost = resolve(root) === hostRoot;
       if (isHost && dryRun !== true) requireRoot(userId, 'setup');
       const installation = new Installation({
-        ...{ root: resolve(root), hostRoot, program, node: process.execPath },
+        ...{ root: resolve(root), hostRoot, program, node },
         run: createRunProgram(env),
       });
       const kind = await installation.kind(container === true);
@@ -62,7 +67,7 @@ export function systemSetupCommand(
       }
       if (kind === 'other') {
         const { library, configFile } = installation.places;
-        const words = [process.execPath, ...nodeFlags, `${library}/keyferry.js`, 'docker-agent'];
+        const words = [node, ...nodeFlags, `${library}/keyferry.js`, 'docker-agent'];
         stdout.write(
           'systemd does not run here. Let your init system start this before Docker, as root:\n' +
             `  ${words.join(' ')} --config ${configFile}\n` +
