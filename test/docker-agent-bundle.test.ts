@@ -7,6 +7,7 @@ import {
   mkdtempSync,
   readFileSync,
   readdirSync,
+  realpathSync,
   rmSync,
   statfsSync,
   writeFileSync,
@@ -100,10 +101,11 @@ async function register(services: number): Promise<void> {
 
 /** The files below a directory that have the value. */
 function planted(directory: string): readonly string[] {
-  return readdirSync(directory, { recursive: true, withFileTypes: true })
+  const files = readdirSync(directory, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath, entry.name))
-    .filter((path) => readFileSync(path).includes(canary));
+    // Some versions of Node also go through links to directories.
+    .map((entry) => realpathSync(join(entry.parentPath, entry.name)));
+  return [...new Set(files)].filter((path) => readFileSync(path).includes(canary));
 }
 
 describeIfAvailable('keyferry docker-agent', missing)('keyferry docker-agent', () => {
