@@ -673,6 +673,16 @@ describe('docker dso down', () => {
     expect(agent.projects.size).toBe(0);
   });
 
+  test('removes the volumes of its secrets, and no others', async () => {
+    const volumes = 'dso_shop.app\ndsofiles_shop.app\ndso_shop2.app\nshop_data\n';
+    await docker.answer([
+      ...[model({ app: withSecret }), images],
+      { when: '^volume ls --quiet --filter driver=dso$', stdout: volumes },
+    ]);
+    await run('dso down');
+    expect((await lines()).slice(-1)).toEqual(['volume rm dso_shop.app dsofiles_shop.app']);
+  });
+
   test.each(['down app', 'down --dry-run', 'down --help'])(
     'keeps it with the agent: %s',
     async (line) => {
@@ -680,6 +690,7 @@ describe('docker dso down', () => {
       await run('dso up -d');
       await run(`dso ${line}`);
       expect(agent.projects.size).toBe(1);
+      expect((await lines()).filter((call) => call.startsWith('volume'))).toEqual([]);
     },
   );
 

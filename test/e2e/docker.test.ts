@@ -217,6 +217,7 @@ services:
     test('down removes the containers, and the values from memory', async () => {
       await shop.dsoOutput(['down', '-t', '0']);
       expect(await engine.output(['ps', '--all', '--quiet'])).toBe('');
+      expect(await engine.output(['volume', 'ls', '--quiet'])).not.toContain(shop.name);
       const directories = [environment.volumes, ...engine.roots];
       expect(await findPlanted([password, key, certificate], { directories })).toEqual([]);
     });

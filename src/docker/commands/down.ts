@@ -2,10 +2,12 @@ import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { commandFlags, isOn, readFlags, valuesOf } from '../compose/flags.ts';
 import { loadModel } from '../compose/model.ts';
+import { defaultDriver, volumeNames } from '../model/volumes.ts';
 import type { CommandContext } from './context.ts';
 
 /**
- * Runs `docker compose down`. If the whole application goes, the agent forgets it.
+ * Runs `docker compose down`. If the whole application goes, its volumes of secrets go too, and the
+ * agent forgets it.
  * @returns the exit code
  */
 export async function down(context: CommandContext): Promise<number> {
@@ -20,9 +22,23 @@ export async function down(context: CommandContext): Promise<number> {
   const words = line.compose.flatMap((part) => part.words);
   const code = await docker.run(['compose', ...words, 'down', ...line.args]);
   const name = await asked;
-  // Without its containers, what the agent still knows is only a few names.
-  if (code === 0 && name !== undefined) await agent.deleteProject(name).catch(() => undefined);
+  if (code !== 0 || name === undefined) return code;
+  // Without its containers, only names are left. A failure leaves them there, and does no harm.
+  await removeVolumes(context, name).catch(() => undefined);
+  await agent.deleteProject(name).catch(() => undefined);
   return code;
+}
+
+/** An engine that starts without the agent waits 15 seconds for each volume that it knows. */
+async function removeVolumes({ docker, env }: CommandContext, project: string): Promise<void> {
+  const { DSO_VOLUME_DRIVER: driver = '' } = env;
+  const filter = `driver=${driver === '' ? defaultDriver : driver}`;
+  const { stdout } = await docker.capture(['volume', 'ls', '--quiet', '--filter', filter]);
+  const prefixes = Object.values(volumeNames(project, ''));
+  const volumes = stdout
+    .split('\n')
+    .filter((name) => prefixes.some((prefix) => name.startsWith(prefix)));
+  if (volumes.length > 0) await docker.capture(['volume', 'rm', ...volumes]);
 }
 
 /** Undefined if it cannot be found out, or if no agent runs. */
