@@ -18,11 +18,8 @@ type RunOptions = {
   readonly waiter?: { readonly signal: AbortSignal };
 };
 
-/**
- * A scheduler whose clock advances with the work, with stalls and with timers.
- * @param options.burstMs undefined: the scheduler's own
- */
-function createFixture({ burstMs }: { readonly burstMs?: number | undefined } = { burstMs: 20 }) {
+/** A scheduler whose clock advances with the work, with stalls and with timers. */
+function createFixture({ burstMs = 20 } = {}) {
   const clock = { worked: 0, stalled: 0 };
   const startedAt = Date.now();
   const now = (): number => clock.worked + clock.stalled + Date.now() - startedAt;
@@ -33,7 +30,7 @@ function createFixture({ burstMs }: { readonly burstMs?: number | undefined } = 
     now,
     cpu: () => clock.worked,
     sliceMs: 5,
-    ...(burstMs !== undefined && { burstMs }),
+    burstMs,
     refill: 0.01,
     activeMs: 1_000,
     nextTurn: (run) => void turns.push(run),
@@ -176,31 +173,6 @@ describe('work of several namespaces', () => {
     expect(log).toEqual([]);
     await jest.advanceTimersByTimeAsync(500);
     expect(log).toEqual(['a']);
-  });
-
-  test('the burst lets 15 different large classes start beside a neighbour', async () => {
-    const { scheduler, run, turn, log } = createFixture({});
-    for (let pods = 0; pods < 15; pods += 1) void run('a', 1, { ms: 120, size: 'large' });
-    for (let turns = 0; turns < 15; turns += 1) {
-      scheduler.noteActive('b');
-      await turn();
-    }
-    expect(log).toHaveLength(15);
-  });
-
-  test('a large step delays the other work of its namespace 3 times as long as it took', async () => {
-    const { scheduler, run, turn, log } = createFixture();
-    void run('a', 2, { ms: 50, size: 'large', name: 'large' });
-    void run('a', 1, { name: 'small' });
-    scheduler.noteActive('b');
-    await turn();
-    log.length = 0;
-    expect(await turn()).toBe('');
-    await jest.advanceTimersByTimeAsync(149);
-    expect(log).toEqual([]);
-    await jest.advanceTimersByTimeAsync(1);
-    await turn();
-    expect(log).toEqual(['small']);
   });
 
   test('a pause ends when no other namespace has been active for a second', async () => {

@@ -27,7 +27,7 @@ export type CpuSchedulerOptions = {
   readonly cpu?: () => number;
   /** How long work runs in one turn of the event loop, in milliseconds. Default 5. */
   readonly sliceMs?: number;
-  /** CPU time that a namespace may use without a pause, in milliseconds. Default 2,000. */
+  /** CPU time that a namespace may use without a pause, in milliseconds. Default 250. */
   readonly burstMs?: number;
   /** The fraction of the time by which the burst grows again. Default 0.005. */
   readonly refill?: number;
@@ -41,7 +41,7 @@ export type CpuSchedulerOptions = {
 
 /** Runs one slice, until the time `end`. Returns whether the work is done. */
 type RunSlice = (end: number) => boolean;
-type Task = { runSlice: RunSlice; nextSize: StepSize; waitedMs: number; queuedAt: number };
+type Task = { runSlice: RunSlice; waitedMs: number; queuedAt: number };
 
 /** The tasks of one namespace that wait for a turn. */
 type NamespaceTasks = {
@@ -55,8 +55,8 @@ type Usage = {
   /** CPU time in ms at the moment `at`, less what the time since then has refilled. */
   ms: number;
   at: number;
-  /** While other namespaces are active, its next step of each size is not before this time. */
-  readonly resumeAt: Record<StepSize, number>;
+  /** While other namespaces are active, its next slice is not before this time. */
+  resumeAt: number;
 };
 
 /**
@@ -69,9 +69,9 @@ type Usage = {
  * after the other, so that few large documents are in memory.
  *
  * While several namespaces are active, one that has used its burst pauses after each slice: 3 times
- * as long as the slice, so it uses a quarter of the CPU time at most. Its next large step is not
- * before 200 times as long as the last one took, because one long stall delays everything that
- * arrives during it. The burst lets a node start without a pause.
+ * as long as the slice, so it uses a quarter of the CPU time at most. After a large step the pause
+ * is 200 times as long, because one long stall delays everything that arrives during it. The burst
+ * lets a node start without a pause.
  */
 export class CpuScheduler {
   readonly #now: () => number;
@@ -96,7 +96,7 @@ export class CpuScheduler {
     now = () => performance.now(),
     cpu = processCpuMs,
     sliceMs = 5,
-    burstMs = 2_000,
+    burstMs = 250,
     refill = 0.005,
     activeMs = 1_000,
     nextTurn = (run) => void setImmediate(run),
@@ -123,7 +123,7 @@ export class CpuScheduler {
 
   /** Counts CPU time that the namespace has used outside of `run`, in milliseconds. */
   charge(namespace: string, ms: number): void {
-    this.#count(namespace, ms, 'normal');
+    this.#count(namespace, ms, pauseFactors.normal);
   }
 
   /**
@@ -146,7 +146,7 @@ export class CpuScheduler {
   ): Promise<T> {
     let result = steps.next();
     if (result.done === true) return result.value;
-    const mayRunAtOnce = !this.#waiting.has(namespace) && !this.#isPaused(namespace, result.value);
+    const mayRunAtOnce = !this.#waiting.has(namespace) && !this.#isPaused(namespace);
     if (mayRunAtOnce && this.#now() < this.#endOfTurn()) {
       result = this.#runSlice(namespace, steps, result.value, this.#endOfTurn());
       if (result.done === true) return result.value;
@@ -160,16 +160,14 @@ export class CpuScheduler {
     steps: Steps<T>,
     firstSize: StepSize,
   ): Promise<T> {
-    const task: Task = {
-      ...{ runSlice: () => true, nextSize: firstSize },
-      ...{ waitedMs: 0, queuedAt: this.#now() },
-    };
+    const task: Task = { runSlice: () => true, waitedMs: 0, queuedAt: this.#now() };
     const completed = new Promise<T>((resolve, reject) => {
+      let size = firstSize;
       task.runSlice = (end) => {
         try {
-          const result = this.#runSlice(namespace, steps, task.nextSize, end);
+          const result = this.#runSlice(namespace, steps, size, end);
           if (result.done === true) resolve(result.value);
-          else task.nextSize = result.value;
+          else size = result.value;
           return result.done === true;
         } catch (error) {
           reject(error instanceof Error ? error : new Error(String(error)));
@@ -235,29 +233,22 @@ export class CpuScheduler {
     if (this.#waiting.size > 0) this.#scheduleTurn();
   }
 
-  /** The first task that may run, of the namespace that has used the least time. */
+  /** The first task of the namespace that has used the least time, of those without a pause. */
   #next(): { readonly namespace: string; readonly task: Task } | undefined {
-    let next: { namespace: string; task: Task; usedMs: number } | undefined;
-    for (const [namespace, { tasks, usedMs }] of this.#waiting) {
-      if (next !== undefined && usedMs >= next.usedMs) continue;
-      for (const task of tasks) {
-        if (this.#isPaused(namespace, task.nextSize)) continue;
-        next = { namespace, task, usedMs };
-        break;
-      }
-    }
-    return next;
+    let next: { namespace: string; entry: NamespaceTasks } | undefined;
+    for (const [namespace, entry] of this.#waiting)
+      if ((next === undefined || entry.usedMs < next.entry.usedMs) && !this.#isPaused(namespace))
+        next = { namespace, entry };
+    const [task] = next?.entry.tasks ?? [];
+    return next && task && { namespace: next.namespace, task };
   }
 
   /** Continues after the shortest pause, or when the other namespaces may no longer be active. */
   #pause(): void {
     if (this.#waiting.size === 0) return;
-    const now = this.#now();
-    let resumeAt = now + this.#activeMs;
-    for (const [namespace, { tasks }] of this.#waiting)
-      for (const { nextSize } of tasks)
-        resumeAt = Math.min(resumeAt, this.#usageOf(namespace).resumeAt[nextSize]);
-    this.#pauseTimer = setTimeout(() => this.#runTurn(), Math.max(1, resumeAt - now));
+    const ends = [...this.#waiting.keys()].map((namespace) => this.#usageOf(namespace).resumeAt);
+    const ms = Math.max(1, Math.min(...ends) - this.#now());
+    this.#pauseTimer = setTimeout(() => this.#runTurn(), Math.min(ms, this.#activeMs));
   }
 
   #stopPause(): void {
@@ -269,9 +260,9 @@ export class CpuScheduler {
     return used.length === 0 ? 0 : Math.min(...used);
   }
 
-  #isPaused(namespace: string, size: StepSize): boolean {
+  #isPaused(namespace: string): boolean {
     const now = this.#now();
-    return now < this.#usageOf(namespace).resumeAt[size] && this.#othersAreActive(namespace, now);
+    return now < this.#usageOf(namespace).resumeAt && this.#othersAreActive(namespace, now);
   }
 
   #othersAreActive(namespace: string, now: number): boolean {
@@ -294,22 +285,19 @@ export class CpuScheduler {
         if (this.#now() >= end) return result;
       }
     } finally {
-      this.#count(namespace, this.#cpu() - before, size);
+      this.#count(namespace, this.#cpu() - before, pauseFactors[size]);
     }
   }
 
-  #count(namespace: string, ms: number, size: StepSize): void {
+  #count(namespace: string, ms: number, factor: number): void {
     const usage = this.#usageOf(namespace);
     const now = this.#now();
     const used = Math.max(0, usage.ms - (now - usage.at) * this.#refill) + ms;
-    // The limit lets a namespace go on soon after a long time of hard work.
-    usage.ms = Math.min(used, this.#burstMs + maxDebtMs);
+    // The limit lets a namespace have a burst again after a minute, whatever it used before.
+    usage.ms = Math.min(used, 2 * this.#burstMs);
     usage.at = now;
-    if (used > this.#burstMs && this.#othersAreActive(namespace, now)) {
-      const { resumeAt } = usage;
-      resumeAt.normal = Math.max(now, resumeAt.normal) + ms * pauseFactors.normal;
-      resumeAt.large = Math.max(now, resumeAt.large) + ms * pauseFactors[size];
-    }
+    if (used > this.#burstMs && this.#othersAreActive(namespace, now))
+      usage.resumeAt = Math.max(now, usage.resumeAt) + ms * factor;
     const waiting = this.#waiting.get(namespace);
     if (waiting !== undefined) waiting.usedMs += ms;
   }
@@ -317,17 +305,14 @@ export class CpuScheduler {
   #usageOf(namespace: string): Usage {
     let usage = this.#usage.get(namespace);
     if (usage === undefined) {
-      usage = { ms: 0, at: this.#now(), resumeAt: { normal: -Infinity, large: -Infinity } };
+      usage = { ms: 0, at: this.#now(), resumeAt: -Infinity };
       this.#usage.set(namespace, usage);
     }
     return usage;
   }
 }
 
-/** What a namespace has used beyond its burst counts up to this, in milliseconds. */
-const maxDebtMs = 250;
-
-/** How many times as long as a step the pause until the next step of its size is. */
+/** How many times as long as a step the pause after it is. */
 const pauseFactors: Readonly<Record<StepSize, number>> = { normal: 3, large: 200 };
 
 /** CPU time since the start of the process, in milliseconds. */
