@@ -247,6 +247,7 @@ describe('docker dso up', () => {
           entrypoint: ['/run/dso/bin/dso-shim', '--'],
           command: ['node', 'server.js'],
           environment: { NODE_ENV: 'production', PATH: '/run/dso/bin:/usr/bin:/bin' },
+          labels: { 'dso.references': expect.any(String) },
           volumes: [expect.objectContaining({ source: 'dso_shop.app', target: '/run/dso' })],
         },
         db: { image: 'postgres' },
