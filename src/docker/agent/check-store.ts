@@ -1,6 +1,7 @@
 import { toSecretError } from '../../core/errors.ts';
 import type { CheckStep, HostStore } from '../../core/host-store.ts';
 import type { CheckedStep, StoreCheck } from '../agent-api.ts';
+import { toFailure } from './control-api.ts';
 
 /** Checks a store step by step, up to the first that fails. Throws only if the signal fires. */
 export async function checkStore(
@@ -29,7 +30,6 @@ async function runStep({ name, run }: CheckStep, signal: AbortSignal): Promise<C
     return { name, ...(found !== '' && { found }) };
   } catch (thrown) {
     signal.throwIfAborted();
-    const { code, message, hint } = toSecretError(thrown);
-    return { name, failure: { code, message, ...(hint !== undefined && { hint }) } };
+    return { name, failure: toFailure(toSecretError(thrown)) };
   }
 }

@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readFile, readdir, rename, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { mkdir, readFile, readdir, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { errorCodeOf } from '../../core/errors.ts';
+import { replaceFile } from '../../files/replace-file.ts';
 
 /** Reads a document, or throws. */
 export type Decode<T> = (json: unknown) => T;
@@ -47,21 +48,8 @@ export class StateDirectory<T> {
   /** @throws Error of the file system */
   async save(name: string, document: T): Promise<void> {
     const path = this.#pathOf(name);
-    const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`;
-    try {
-      const handle = await open(temporary, 'wx', 0o600);
-      try {
-        await handle.writeFile(JSON.stringify(document));
-        await handle.sync();
-      } finally {
-        await handle.close();
-      }
-      await rename(temporary, path);
-    } catch (error) {
-      await rm(temporary, { force: true });
-      throw error;
-    }
-    await syncDirectory(dirname(path));
+    const unfinished = `${path}.${randomBytes(6).toString('hex')}.tmp`;
+    await replaceFile(path, JSON.stringify(document), { mode: 0o600, unfinished });
   }
 
   async remove(name: string): Promise<void> {
@@ -79,14 +67,5 @@ export class StateDirectory<T> {
       { file: aside, code: errorCodeOf(thrown) },
       'a file of the state cannot be used and is set aside: run docker dso up again in the directory of the project',
     );
-  }
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  const handle = await open(path, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }

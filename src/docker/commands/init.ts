@@ -10,7 +10,7 @@ import { changeStore, findMethod } from '../config/change-store.ts';
 import { readDsoConfig } from '../config/read.ts';
 import { methodsOf } from '../config/store-schema.ts';
 import { type CredentialSource, readCredential } from '../host/credential-source.ts';
-import { makeDirectory, replaceFile } from '../host/replace-file.ts';
+import { makeDirectory, replaceHostFile } from '../host/host-files.ts';
 import { type StoreOptions, createStoreFlags, readStoreOptions } from '../host/store-options.ts';
 
 /** The paths of a local store. Absent: those that the agent uses by default. */
@@ -136,9 +136,9 @@ class Initialization {
     await makeDirectory(dirname(file), 0o755);
     if (values.size > 0) await makeDirectory(directory, 0o700);
     for (const [param, value] of values)
-      await replaceFile(credentialFile(param), value.reveal(), 0o600);
+      await replaceHostFile(credentialFile(param), value.reveal(), 0o600);
     const mode = before === undefined ? 0o600 : (await stat(file)).mode & 0o777;
-    if (changed.text !== before) await replaceFile(file, changed.text, mode);
+    if (changed.text !== before) await replaceHostFile(file, changed.text, mode);
     const unused = changed.unusedFiles.filter((path) => dirname(path) === directory);
     for (const path of unused) await rm(path, { force: true });
 

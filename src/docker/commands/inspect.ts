@@ -1,15 +1,15 @@
 import { Command } from 'commander';
 import { SecretError } from '../../core/errors.ts';
 import { escapeUnprintable, sanitizeUserText } from '../../core/safe-text.ts';
-import { type JsonValue, parseJsonText } from '../../formats/json.ts';
+import type { JsonValue } from '../../formats/json.ts';
 import { printableJson } from '../../formats/printable-json.ts';
 import { nearestName } from '../../formats/suggest.ts';
 import type { ServiceStatus } from '../agent-api.ts';
+import { findContainers, literalReferences } from '../compose/containers.ts';
 import { valuesOf } from '../compose/flags.ts';
 import { toEngineError } from '../compose/images.ts';
 import { loadModel, printable } from '../compose/model.ts';
-import { objectOf, textsOf } from '../model/compose-model.ts';
-import { mentionsReference } from '../model/reference.ts';
+import { objectOf } from '../model/compose-model.ts';
 import type { CommandContext } from './context.ts';
 import { type Format, formatOption, formatTable, formatTime, isoTime } from './output.ts';
 
@@ -70,34 +70,18 @@ function unknownService(service: string, services: readonly string[]): SecretErr
   });
 }
 
-/** Plain `docker compose up` makes containers whose variables are the references themselves. */
 async function findLiterals(
   { docker }: CommandContext,
   project: string,
   service: string,
 ): Promise<readonly LiteralReferences[]> {
-  const labels = [
-    `label=com.docker.compose.project=${project}`,
-    `label=com.docker.compose.service=${service}`,
-  ];
-  const filters = labels.flatMap((label) => ['--filter', label]);
-  const listed = await docker.capture(['ps', '--quiet', '--no-trunc', ...filters]);
-  if (listed.code !== 0) throw toEngineError(listed.stderr);
-  const ids = listed.stdout.split('\n').filter((id) => id !== '');
-  if (ids.length === 0) return [];
-  const format = '{"name":{{json .Name}},"env":{{json .Config.Env}}}';
-  // A container that has gone is left out.
-  const { stdout } = await docker.capture(['container', 'inspect', '--format', format, ...ids]);
-  return stdout
-    .split('\n')
-    .filter((text) => text !== '')
-    .map((text) => objectOf(parseJsonText(text)))
-    .map(({ name, env }) => ({
-      container: textOf(name).replace(/^\//, ''),
-      variables: (textsOf(env) ?? [])
-        .filter((entry) => mentionsReference(entry.slice(entry.indexOf('=') + 1)))
-        .map((entry) => entry.slice(0, entry.indexOf('='))),
-    }))
+  const found = await findContainers(docker, [
+    `com.docker.compose.project=${project}`,
+    `com.docker.compose.service=${service}`,
+  ]);
+  if ('errors' in found) throw toEngineError(found.errors);
+  return found.containers
+    .map((container) => ({ container: container.name, variables: literalReferences(container) }))
     .filter(({ variables }) => variables.length > 0);
 }
 

@@ -62,7 +62,7 @@ function answerDocker(first: Answers = [], containers: readonly object[] = []): 
     { when: 'version *', stdout: '28.2.2 1.50\n' },
     { when: 'compose version *', stdout: '2.40.3\n' },
     { when: 'ps *', stdout: lines(containers.map((_, index) => `id${index}`)) },
-    { when: 'inspect *', stdout: lines(containers.map((each) => JSON.stringify(each))) },
+    { when: 'container inspect *', stdout: lines(containers.map((each) => JSON.stringify(each))) },
   ]);
 }
 
@@ -281,12 +281,12 @@ describe('docker dso system doctor', () => {
         Array.from({ length: 450 }, () => container),
       );
       await doctor();
-      expect(programs.calls().filter((call) => call.startsWith('docker inspect'))).toHaveLength(3);
+      expect(programs.calls().filter((call) => call.startsWith('docker container inspect'))).toHaveLength(3);
     });
 
     test('is not confused by what inspect prints', async () => {
       answerDocker(
-        [{ when: 'inspect *', stdout: 'nonsense\n{"env": 7}\n[]\nnull\n' }],
+        [{ when: 'container inspect *', stdout: 'nonsense\n{"env": 7}\n[]\nnull\n' }],
         [container],
       );
       expect(await lineOf('containers')).toMatch(/ \.\.\. OK/);

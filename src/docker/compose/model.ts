@@ -4,9 +4,7 @@ import { parseJsonText } from '../../formats/json.ts';
 import { type ComposeModel, isObject } from '../model/compose-model.ts';
 import type { Docker } from './docker.ts';
 import { type Part, without } from './flags.ts';
-
-/** Older versions print a model that cannot be given back to them. */
-const oldestCompose = [2, 20];
+import { findCompose, oldestCompose } from './compose-version.ts';
 
 /** What {@link loadModel} reads. */
 export type ModelInput = {
@@ -52,23 +50,20 @@ function parseModel(text: string): ComposeModel {
     // As for a model that is no object.
   }
   throw new SecretError('NOT_CONFIGURED', 'docker compose config printed no model in JSON', {
-    hint: `update Compose to ${oldestCompose.join('.')} or newer`,
+    hint: `update Compose to ${oldestCompose} or newer`,
   });
 }
 
 /** @throws SecretError NOT_CONFIGURED if Compose is missing or too old */
 export async function checkCompose(docker: Docker): Promise<void> {
-  const { code, stdout } = await docker.capture(['compose', 'version', '--short']);
-  const version = stdout.trim().replace(/^v/, '');
-  const [major = 0, minor = 0] = version.split('.').map(Number);
-  const [oldMajor = 0, oldMinor = 0] = oldestCompose;
+  const found = await findCompose(docker);
   const hint = 'install it: https://docs.docker.com/compose/install';
-  if (code !== 0 || !/^\d/.test(version))
+  if (found === undefined)
     throw new SecretError('NOT_CONFIGURED', 'docker has no plugin compose', { hint });
-  if (major < oldMajor || (major === oldMajor && minor < oldMinor))
+  if (found.isTooOld)
     throw new SecretError(
       'NOT_CONFIGURED',
-      `Docker Compose ${sanitizeUserText(version)} is too old; docker dso needs ${oldestCompose.join('.')} or newer`,
+      `Docker Compose ${sanitizeUserText(found.version.replace(/^v/, ''))} is too old; docker dso needs ${oldestCompose} or newer`,
       { hint },
     );
 }

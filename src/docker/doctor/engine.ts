@@ -1,13 +1,14 @@
 import { sanitizeExternalText } from '../../core/safe-text.ts';
 import type { Docker } from '../compose/docker.ts';
 import { type Finding, failed, failedBy, fine } from './findings.ts';
+import { findCompose, oldestCompose } from '../compose/compose-version.ts';
+import { type Container, findContainers, literalReferences } from '../compose/containers.ts';
+import { secretsDirectory } from '../model/volumes.ts';
 
 type Capture = Pick<Docker, 'capture'>;
 
 /** The oldest API 1.x that was tried: that of engine 20.10. */
 const oldestApi = 41;
-/** The oldest minor version of Compose 2 that docker dso works with. */
-const oldestCompose = 20;
 
 /** The container engine, and the right to use it. */
 export async function checkEngine(docker: Capture): Promise<Finding> {
@@ -44,20 +45,19 @@ function engineFailure(stderr: string): Finding {
 export async function checkCompose(docker: Capture): Promise<Finding> {
   const name = 'compose';
   try {
-    const { code, stdout } = await docker.capture(['compose', 'version', '--short']);
-    const version = shown(stdout.trim());
-    if (code !== 0)
+    const found = await findCompose(docker);
+    if (found === undefined)
       return failed(
         name,
         'Docker has no plugin compose',
-        `install Docker Compose 2.${oldestCompose} or newer: the package docker-compose-plugin`,
+        `install Docker Compose ${oldestCompose} or newer: the package docker-compose-plugin`,
       );
-    const [major = 0, minor = 0] = version.replace(/^v/, '').split('.').map(Number);
-    return major < 2 || (major === 2 && minor < oldestCompose)
+    const version = shown(found.version);
+    return found.isTooOld
       ? failed(
           name,
           `its version is ${version}`,
-          `install Docker Compose 2.${oldestCompose} or newer`,
+          `install Docker Compose ${oldestCompose} or newer`,
         )
       : fine(name, version);
   } catch (thrown) {
@@ -65,54 +65,26 @@ export async function checkCompose(docker: Capture): Promise<Finding> {
   }
 }
 
-/** What `docker inspect` says of one container. */
-type Container = {
-  readonly name: string;
-  readonly env: readonly string[];
-  readonly pidsLimit: number;
-  readonly volumes: readonly string[];
-};
-
-/** One JSON text for each container: the parts that are looked at, and no more. */
-const format =
-  '{"name":{{json .Name}},"env":{{json .Config.Env}},"pidsLimit":{{json .HostConfig.PidsLimit}},' +
-  '"volumes":[{{range $i, $m := .Mounts}}{{if $i}},{{end}}{{json $m.Destination}}{{end}}]}';
-/** The longest command line that every system takes has room for more ids than this. */
-const perCall = 200;
 /** The shim needs this many threads before it is the program (docs/adr/0018). */
 const shimThreads = 4;
 
-/**
- * The containers of Compose projects: plain `docker compose up` leaves the text of a reference
- * where its value should be, without an error.
- */
+/** The containers of Compose projects. */
 export async function checkContainers(docker: Capture): Promise<readonly Finding[]> {
   try {
-    const label = 'label=com.docker.compose.project';
-    const listed = await docker.capture(['ps', '--all', '--quiet', '--filter', label]);
-    if (listed.code !== 0) return [];
-    const ids = listed.stdout.split('\n').filter(Boolean);
-    const containers: Container[] = [];
-    for (let start = 0; start < ids.length; start += perCall) {
-      const batch = ids.slice(start, start + perCall);
-      // A container that has just gone makes it fail, and it prints the others.
-      const { stdout } = await docker.capture(['inspect', '--format', format, ...batch]);
-      containers.push(...stdout.split('\n').flatMap(readContainer));
-    }
-    const findings = containers.flatMap(checkContainer);
-    return findings.length === 0 ? [fine('containers', `${containers.length}`)] : findings;
+    const found = await findContainers(docker, ['com.docker.compose.project'], { all: true });
+    if ('errors' in found) return [];
+    const findings = found.containers.flatMap(checkContainer);
+    return findings.length === 0 ? [fine('containers', `${found.containers.length}`)] : findings;
   } catch (thrown) {
     return [failedBy('containers', thrown)];
   }
 }
 
-/** Never shows a value: only that of a reference is known to be no secret. */
-function checkContainer({ name, env, pidsLimit, volumes }: Container): readonly Finding[] {
-  const title = `container ${shown(name.replace(/^\//, ''))}`;
-  const literal = env
-    .map((entry) => /^([^=]*)=dso(?:file)?:\/\//.exec(entry)?.[1])
-    .filter((variable) => variable !== undefined);
-  const hasShim = volumes.includes('/run/dso');
+function checkContainer(container: Container): readonly Finding[] {
+  const { name, pidsLimit, volumes } = container;
+  const title = `container ${shown(name)}`;
+  const literal = literalReferences(container);
+  const hasShim = volumes.includes(secretsDirectory);
   return [
     ...(literal.length === 0
       ? []
@@ -127,22 +99,6 @@ function checkContainer({ name, env, pidsLimit, volumes }: Container): readonly 
       ? [failed(title, `its pids_limit is ${pidsLimit}`, `make it ${shimThreads} or more`)]
       : []),
   ];
-}
-
-function readContainer(line: string): readonly Container[] {
-  try {
-    const { name, env, pidsLimit, volumes } = JSON.parse(line) as Readonly<Record<string, unknown>>;
-    return [
-      {
-        name: typeof name === 'string' ? name : '',
-        env: Array.isArray(env) ? env.map(String) : [],
-        pidsLimit: typeof pidsLimit === 'number' ? pidsLimit : 0,
-        volumes: Array.isArray(volumes) ? volumes.map(String) : [],
-      },
-    ];
-  } catch {
-    return [];
-  }
 }
 
 function shown(text: string): string {

@@ -1,11 +1,12 @@
 import { constants } from 'node:fs';
-import { access, readFile, stat, statfs } from 'node:fs/promises';
+import { access, readFile, stat } from 'node:fs/promises';
 import { errorCodeOf } from '../../core/errors.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import { type Places, unitName } from '../setup/places.ts';
 import type { RunProgram } from '../setup/run-program.ts';
 import { isThere } from '../setup/steps.ts';
 import { type Finding, failed, fine } from './findings.ts';
+import { isInMemory, mountOf } from '../volume/mount-table.ts';
 
 const install = 'install it: sudo docker dso system setup';
 
@@ -56,9 +57,6 @@ async function checkPluginSocket(path: string): Promise<readonly Finding[]> {
   }
 }
 
-/** TMPFS_MAGIC of linux/magic.h. */
-const tmpfs = 0x01021994;
-
 /** The file system of the secrets: in memory, and containers can start programs from it. */
 export async function checkVolumes(
   { volumesDirectory }: Pick<Places, 'volumesDirectory'>,
@@ -67,7 +65,7 @@ export async function checkVolumes(
   const name = 'tmpfs';
   const shown = sanitizeUserText(volumesDirectory);
   try {
-    if ((await statfs(volumesDirectory)).type !== tmpfs)
+    if (!(await isInMemory(volumesDirectory)))
       return failed(
         name,
         `${shown} is on a disk`,
@@ -80,7 +78,8 @@ export async function checkVolumes(
       `start the agent, or ${install}`,
     );
   }
-  const options = optionsOf(volumesDirectory, await readFile(mountinfo, 'utf8').catch(() => ''));
+  const table = await readFile(mountinfo, 'utf8').catch(() => '');
+  const options = mountOf(volumesDirectory, table)?.options ?? [];
   if (options.includes('noexec'))
     return failed(
       name,
@@ -90,22 +89,6 @@ export async function checkVolumes(
   return options.includes('noswap')
     ? fine(name, shown)
     : fine(name, shown, 'it can be swapped out: turn swap off, or encrypt it');
-}
-
-/** The options of the mount that has the path: the last one of the longest mount point. */
-function optionsOf(path: string, mountinfo: string): readonly string[] {
-  let longest = '';
-  let options: readonly string[] = [];
-  for (const line of mountinfo.split('\n')) {
-    const [before = '', after = ''] = line.split(' - ');
-    const fields = before.split(' ');
-    const point = fields[4] ?? '';
-    const isAbove = point === path || path.startsWith(point === '/' ? point : `${point}/`);
-    if (point === '' || !isAbove || point.length < longest.length) continue;
-    longest = point;
-    options = [...(fields[5] ?? '').split(','), ...(after.split(' ')[2] ?? '').split(',')];
-  }
-  return options;
 }
 
 /** Whether the agent starts before the engine when the host starts. */

@@ -5,7 +5,7 @@ import { type StoreType, storeTypes } from '../../core/host-store.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import { changeStore } from '../config/change-store.ts';
 import { readDsoConfig } from '../config/read.ts';
-import { replaceFile } from '../host/replace-file.ts';
+import { replaceHostFile } from '../host/host-files.ts';
 import { agentContainer, containerLabel } from './container.ts';
 import { type Places, containerName, placesBelow, programFiles, unitName } from './places.ts';
 import { type RunProgram, runOrThrow } from './run-program.ts';
@@ -181,7 +181,7 @@ export class Installation {
           (found) => found.mode & 0o777,
           () => 0o600,
         );
-        await replaceFile(configFile, text, mode);
+        await replaceHostFile(configFile, text, mode);
       },
     };
   }

@@ -17,7 +17,7 @@ import { dirname, join, relative } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { SecretError, errorCodeOf } from '../../core/errors.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
-import { makeDirectory, replaceFile, writeError } from '../host/replace-file.ts';
+import { makeDirectory, replaceHostFile, writeError } from '../host/host-files.ts';
 
 /** One part of an installation. */
 export type Step = {
@@ -122,7 +122,7 @@ export function fileStep(kind: string, path: string, text: string, mark: string)
       } catch (thrown) {
         throw writeError(path, thrown);
       }
-      await replaceFile(path, text, 0o644);
+      await replaceHostFile(path, text, 0o644);
     },
   };
 }

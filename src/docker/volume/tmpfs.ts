@@ -1,11 +1,9 @@
 import { execFile } from 'node:child_process';
-import { chmod, mkdir, readFile, realpath, statfs } from 'node:fs/promises';
+import { chmod, mkdir, readFile, realpath } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import { SecretError, errorCodeOf } from '../../core/errors.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
-
-/** TMPFS_MAGIC and RAMFS_MAGIC of linux/magic.h: file systems without a disk. */
-const memoryFileSystems = [0x01021994, 0x858458f6];
+import { isInMemory, mountOf } from './mount-table.ts';
 
 /** Runs a program. @throws Error with its standard error */
 export type RunProgram = (program: string, args: readonly string[]) => Promise<void>;
@@ -78,30 +76,11 @@ async function mountTmpfs(directory: string, run: RunProgram): Promise<string | 
   return problem;
 }
 
-async function isInMemory(directory: string): Promise<boolean> {
-  return memoryFileSystems.includes((await statfs(directory)).type);
-}
-
 /** The options of the mount whose root the directory is; undefined if it is no mount point. */
 async function mountOptionsOf(directory: string): Promise<readonly string[] | undefined> {
   const path = await realpath(directory);
-  const table = await readFile('/proc/self/mountinfo', 'utf8');
-  let options: readonly string[] | undefined;
-  // Of several mounts at one point, the last one is seen. proc_pid_mountinfo(5)
-  for (const line of table.split('\n')) {
-    const [before = '', after = ''] = line.split(' - ');
-    const fields = before.split(' ');
-    if (unescapeOctal(fields[4] ?? '') !== path) continue;
-    options = [...(fields[5] ?? '').split(','), ...(after.split(' ')[2] ?? '').split(',')];
-  }
-  return options;
-}
-
-/** Spaces and the like are written as `\040`. */
-function unescapeOctal(text: string): string {
-  return text.replace(/\\([0-7]{3})/g, (_, digits: string) =>
-    String.fromCharCode(Number.parseInt(digits, 8)),
-  );
+  const mount = mountOf(path, await readFile('/proc/self/mountinfo', 'utf8'));
+  return mount?.point === path ? mount.options : undefined;
 }
 
 function runProgram(program: string, args: readonly string[]): Promise<void> {

@@ -1,8 +1,8 @@
 import { type BigIntStats, constants } from 'node:fs';
-import { open, rename, rm, stat } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { open, stat } from 'node:fs/promises';
 import { SecretError, errorCodeOf } from '../../../core/errors.ts';
 import { sanitizeUserText } from '../../../core/safe-text.ts';
+import { replaceFile } from '../../../files/replace-file.ts';
 
 /** A file of the local store, with its name for messages. */
 export type StoreFile = {
@@ -88,21 +88,9 @@ export async function readRegularFile(file: StoreFile, limit: number): Promise<B
  * @throws SecretError LOCAL_STORE_UNREADABLE
  */
 export async function writeFileAtomically(file: StoreFile, contents: Uint8Array): Promise<void> {
-  const temporaryPath = `${file.path}.tmp`;
   try {
-    // A temporary file of a killed writer can be a link, or have another mode.
-    await rm(temporaryPath, { force: true });
-    const handle = await open(temporaryPath, 'wx', 0o600);
-    try {
-      await handle.writeFile(contents);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(temporaryPath, file.path);
-    await syncDirectory(dirname(file.path));
+    await replaceFile(file.path, contents, { mode: 0o600, unfinished: `${file.path}.tmp` });
   } catch (thrown) {
-    await rm(temporaryPath, { force: true }).catch(() => undefined);
     throw fileError('write', file, thrown);
   }
 }
@@ -139,13 +127,4 @@ function unreadableError(file: StoreFile, cause: string): SecretError {
 
 function tooLargeError(file: StoreFile, limit: number): SecretError {
   return unreadableError(file, `it is larger than ${limit / 1024} KiB`);
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  const handle = await open(path, constants.O_RDONLY);
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }

@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { lstat, mkdir, open, rename, rm } from 'node:fs/promises';
+import { lstat, mkdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { SecretError, errorCodeOf } from '../../core/errors.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
+import { replaceFile } from '../../files/replace-file.ts';
 
 const remedies: Readonly<Record<string, readonly [cause: string, hint: string]>> = {
   EACCES: ['permission denied', 'run it with sudo, or name a place of yours'],
@@ -27,11 +28,11 @@ export function writeError(path: string, thrown: unknown): SecretError {
 }
 
 /**
- * Replaces a file. At every moment a reader finds the whole old file or the whole new one, and the
- * new one has its mode from the beginning. It refuses to write where a symbolic link is.
+ * Replaces a file of the host's configuration; see `replaceFile`. It refuses to write where a
+ * symbolic link is.
  * @throws SecretError NOT_CONFIGURED
  */
-export async function replaceFile(
+export async function replaceHostFile(
   path: string,
   contents: string | Uint8Array,
   mode: number,
@@ -39,18 +40,8 @@ export async function replaceFile(
   const unfinished = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}`);
   try {
     await refuseLink(path);
-    const handle = await open(unfinished, 'wx', mode);
-    try {
-      await handle.chmod(mode);
-      await handle.writeFile(contents);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(unfinished, path);
-    await syncDirectory(dirname(path));
+    await replaceFile(path, contents, { mode, unfinished });
   } catch (thrown) {
-    await rm(unfinished, { force: true }).catch(() => undefined);
     throw writeError(path, thrown);
   }
 }
@@ -93,13 +84,4 @@ async function refuseLink(path: string): Promise<void> {
   throw new SecretError('NOT_CONFIGURED', `${sanitizeUserText(path)} is a symbolic link`, {
     hint: 'remove the link; the command makes a file there',
   });
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  const handle = await open(path, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }
