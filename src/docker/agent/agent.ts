@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
@@ -10,32 +9,29 @@ import type {
   ProjectRegistration,
   RefreshRequest,
   RefreshResult,
+  ServiceStatus,
   StoreCheck,
   StoreSecret,
 } from '../agent-api.ts';
 import type { DsoConfig } from '../config/types.ts';
 import type { DsoRef } from '../model/reference.ts';
 import type { Injection } from '../model/types.ts';
+import { isVolumeName } from '../model/volumes.ts';
 import { installShim } from '../volume/shim-file.ts';
 import { checkStore } from './check-store.ts';
 import { createControlApi, toFailureResponse } from './control-api.ts';
-import { CreatedVolumes, isVolumeName } from './created-volumes.ts';
-import {
-  type DeliverContext,
-  type Delivery,
-  type Wanted,
-  fileKey,
-  instanceOf,
-  variableKey,
-} from './deliver.ts';
+import { CreatedVolumes } from './created-volumes.ts';
+import { type DeliverContext, type Delivery, type Wanted, instanceOf } from './deliver.ts';
 import { readProjectDocument } from './documents.ts';
 import { type EffectiveStore, type HostConfig, effectiveStore } from './effective-store.ts';
 import { type Handle, JsonServer } from './json-server.ts';
 import { readMountRecord, versionIn } from './mount-record.ts';
-import { type KnownService, Projects } from './projects.ts';
+import { Projects } from './projects.ts';
+import { SecretWatch } from './secret-watch.ts';
 import type { ServiceMounts } from './service-mounts.ts';
 import { StateDirectory } from './state-file.ts';
 import { statusOf } from './status.ts';
+import { keysFrom, storeNameOf } from './store-names.ts';
 import type { Stores } from './stores.ts';
 import { createVolumeDriver, pluginContentType, toDriverError } from './volume-driver.ts';
 
@@ -62,8 +58,6 @@ export type DockerAgentOptions = {
 /** The engine waits two minutes for a mount, and the error must reach it before. */
 const mountMs = 110_000;
 const requestMs = 60_000;
-/** Of services at once, when the secrets of all of them are read again. */
-const refreshesAtOnce = 8;
 
 /**
  * The host agent of `docker dso`: a volume driver of the container engine, and the API of the
@@ -77,14 +71,27 @@ export class DockerAgent {
   readonly #inFlight = new Set<Promise<unknown>>();
   readonly #stop = new AbortController();
   /** Requests that come while the agent starts wait for it. */
-  readonly #started = new AbortController();
+  readonly #started: Promise<void>;
+  #markStarted = (): void => undefined;
+  readonly #watch: SecretWatch;
   #projects: Projects | undefined;
-  #watch: NodeJS.Timeout | undefined;
 
   constructor(options: DockerAgentOptions) {
     const { controlSocket, controlGid, pluginSocket, stateDir, log } = options;
     this.#options = options;
+    this.#started = new Promise((resolve) => (this.#markStarted = resolve));
     this.#created = new CreatedVolumes(join(stateDir, 'volumes'));
+    this.#watch = new SecretWatch({
+      services: () =>
+        this.#known
+          .list()
+          .filter(({ state, mounts }) => state !== 'lost' && mounts.isInUse)
+          .map(({ mounts }) => mounts),
+      refresh: (service) =>
+        this.#limited(this.#stop.signal, mountMs, (context) => service.refresh(context)),
+      intervalMs: options.host.config.agent.watch.pollingIntervalMs,
+      log,
+    });
     this.#control = new JsonServer({
       ...{ path: controlSocket, flag: '--socket', mode: 0o660, gid: controlGid, log },
       contentType: 'application/json',
@@ -145,8 +152,8 @@ export class DockerAgent {
       this.#control.unbind();
       throw error;
     }
-    this.#started.abort();
-    this.#scheduleWatch(0);
+    this.#markStarted();
+    this.#watch.start();
   }
 
   /** Why the engine or the plugin cannot reach this agent; empty if they can. */
@@ -165,7 +172,7 @@ export class DockerAgent {
    * running containers stay.
    */
   async drain(graceMs: number): Promise<void> {
-    clearTimeout(this.#watch);
+    this.#watch.stop();
     this.#control.unbind();
     this.#plugin.unbind();
     const timer = setTimeout(() => this.#stop.abort(shuttingDown()), graceMs);
@@ -181,8 +188,7 @@ export class DockerAgent {
 
   #afterStart(handle: Handle): Handle {
     return async (request) => {
-      const { signal } = this.#started;
-      if (!signal.aborted) await raceWithAbort(once(signal, 'abort'), request.signal);
+      await raceWithAbort(this.#started, request.signal);
       return handle(request);
     };
   }
@@ -205,7 +211,7 @@ export class DockerAgent {
         {
           ...{ project, service: serviceName, volume: name, containers: service.containers },
           ms: this.#options.now() - startedAt,
-          secrets: statusOf(service, (ref) => this.#storeNameOf(service, ref)).secrets.map(
+          secrets: this.#statusOf(service).secrets.map(
             ({ name: target, source, store, version }) => ({ target, source, store, version }),
           ),
         },
@@ -261,15 +267,15 @@ export class DockerAgent {
       }
     const changed = await this.#known.put(name, registration);
     this.#options.log.info({ project: name, services: registration.services.length }, 'registered');
-    // Compose does not see that a reference has changed, so it may not start the container again.
-    for (const service of changed) void this.#refreshOne(service);
+    // Compose makes their containers again, unless the user has told it not to.
+    for (const service of changed) void this.#watch.refresh(service);
   }
 
   #services(project: string | undefined) {
     return this.#known
       .list(project)
       .filter(({ state, mounts }) => state === 'current' || mounts.isInUse)
-      .map(({ mounts }) => statusOf(mounts, (ref) => this.#storeNameOf(mounts, ref)));
+      .map(({ mounts }) => this.#statusOf(mounts));
   }
 
   async #listSecrets(name: string, signal: AbortSignal): Promise<readonly StoreSecret[]> {
@@ -282,9 +288,7 @@ export class DockerAgent {
     const listed = await this.#limited(signal, requestMs, (context) => list(context.signal));
     return listed.map((secret) => ({
       ...secret,
-      usedBy: this.#usersOf(name, secret.path).map(({ mounts }) =>
-        instanceOf(mounts.wanted.injection),
-      ),
+      usedBy: this.#usersOf(name, secret.path).map(({ wanted }) => instanceOf(wanted.injection)),
     }));
   }
 
@@ -295,14 +299,14 @@ export class DockerAgent {
 
   async #refresh({ store, path }: RefreshRequest, signal: AbortSignal): Promise<RefreshResult> {
     const { name } = this.#storeOfHost(store);
-    const users = this.#usersOf(name, path).filter(({ mounts }) => mounts.isInUse);
+    const users = this.#usersOf(name, path).filter(({ isInUse }) => isInUse);
     const services: { name: string; changed: boolean }[] = [];
     let version: string | undefined;
-    for (const { mounts } of users) {
+    for (const mounts of users) {
       await this.#limited(signal, mountMs, (context) =>
         mounts.refresh({ ...context, refresh: true }),
       );
-      const keys = this.#keysOf(mounts, name, path);
+      const keys = keysFrom(mounts, { store: name, path }, this.#options.host);
       for (const key of keys) version ??= versionIn(mounts.current, key);
       services.push({
         name: instanceOf(mounts.wanted.injection),
@@ -312,72 +316,20 @@ export class DockerAgent {
     return { store: name, ...(version !== undefined && { version }), services };
   }
 
-  /** Reads the secrets of all running services again, and writes those that have changed. */
-  async #refreshAll(): Promise<void> {
-    const services = this.#known
-      .list()
-      .filter(({ state, mounts }) => state !== 'lost' && mounts.isInUse);
-    const refreshNext = async (): Promise<void> => {
-      for (let next = services.pop(); next !== undefined; next = services.pop())
-        await this.#refreshOne(next.mounts);
-    };
-    await Promise.all(Array.from({ length: refreshesAtOnce }, refreshNext));
-  }
-
-  async #refreshOne(service: ServiceMounts): Promise<void> {
-    const { project, service: name } = service.wanted.injection;
-    const { log } = this.#options;
-    try {
-      const isChanged = await this.#limited(this.#stop.signal, mountMs, (context) =>
-        service.refresh(context),
-      );
-      if (isChanged)
-        log.info({ project, service: name, stale: service.isStale }, 'secrets changed');
-    } catch (thrown) {
-      const { code, summary } = toSecretError(thrown);
-      log.warn({ project, service: name, code, reason: summary }, 'secrets cannot be read again');
-    }
-  }
-
-  #scheduleWatch(ms: number): void {
-    if (this.#stop.signal.aborted) return;
-    this.#watch = setTimeout(() => {
-      void this.#refreshAll().finally(() =>
-        this.#scheduleWatch(this.#options.host.config.agent.watch.pollingIntervalMs),
-      );
-    }, ms);
-    this.#watch.unref();
-  }
-
-  #usersOf(storeName: string, path: string): readonly KnownService[] {
-    return this.#known
-      .list()
-      .filter(({ mounts }) => this.#keysOf(mounts, storeName, path).length > 0);
-  }
-
-  /** The keys of what a service has from a secret. */
-  #keysOf(service: ServiceMounts, store: string, path: string): readonly string[] {
-    const { variables, files } = service.wanted.injection;
-    const isFrom = (ref: DsoRef): boolean =>
-      ref.path === path && this.#storeNameOf(service, ref) === store;
-    return [
-      ...variables.filter(({ ref }) => isFrom(ref)).map(({ name }) => variableKey(name)),
-      ...files.filter(({ ref }) => isFrom(ref)).map((file) => fileKey(file.path)),
-    ];
-  }
-
   /** A store of the host's configuration. */
   #storeOfHost(name: string | undefined): EffectiveStore {
     return effectiveStore(name, {}, this.#options.host);
   }
 
-  #storeNameOf({ wanted }: ServiceMounts, { provider }: DsoRef): string {
-    try {
-      return effectiveStore(provider, wanted.stores, this.#options.host).name;
-    } catch {
-      // The configuration has changed since.
-      return provider ?? '';
-    }
+  #usersOf(store: string, path: string): readonly ServiceMounts[] {
+    return this.#known
+      .list()
+      .map(({ mounts }) => mounts)
+      .filter((mounts) => keysFrom(mounts, { store, path }, this.#options.host).length > 0);
+  }
+
+  #statusOf(service: ServiceMounts): ServiceStatus {
+    return statusOf(service, (ref) => storeNameOf(service, ref, this.#options.host));
   }
 
   async #limited<T>(

@@ -1,8 +1,7 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { join } from 'node:path';
-import { volumeNames } from '../model/volumes.ts';
-import { isVolumeName } from './created-volumes.ts';
+import { isVolumeName, volumeNames } from '../model/volumes.ts';
 
 test('every volume of an application has a valid name', () => {
   const project = fc.stringMatching(/^[a-z0-9][a-z0-9_-]{0,99}$/);

@@ -1,12 +1,6 @@
 import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-
-/**
- * Whether it is a name as `volumeNames` makes it. The engine is not the only possible caller.
- */
-export function isVolumeName(name: string): boolean {
-  return /^(dso|dsofiles)_[a-z0-9][a-z0-9_-]{0,99}\.[a-zA-Z0-9._-]{1,100}$/.test(name);
-}
+import { isVolumeName } from '../model/volumes.ts';
 
 /**
  * The volumes that the engine has created. It asks for them by name after a restart of the agent,

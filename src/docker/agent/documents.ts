@@ -4,16 +4,21 @@ import { storeTypes } from '../../core/host-store.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import { checkFilePath, findPathClash } from '../../formats/file-path.ts';
 import type { ProjectRegistration, RefreshRequest } from '../agent-api.ts';
-import { checkField, checkSecretPath, checkVariableName } from '../config/secret-name.ts';
+import {
+  checkField,
+  checkSecretPath,
+  checkVariableName,
+  storeNamePattern,
+} from '../config/secret-name.ts';
 import { rotationStrategies } from '../config/types.ts';
+import { maxServices } from '../model/checks.ts';
+import { maxSecrets } from '../model/injection.ts';
+import { projectPattern, servicePattern } from '../model/volumes.ts';
 import { keyPath } from '../problem.ts';
 
-/** As the plugin checks them: the names of volumes are made of both. */
-const projectName = z.string().regex(/^[a-z0-9][a-z0-9_-]{0,99}$/, 'is not the name of a project');
-const serviceName = z.string().regex(/^[a-zA-Z0-9._-]{1,100}$/, 'is not the name of a service');
-const storeName = z
-  .string()
-  .regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$/, 'is not the name of a store');
+const projectName = z.string().regex(projectPattern, 'is not the name of a project');
+const serviceName = z.string().regex(servicePattern, 'is not the name of a service');
+const storeName = z.string().regex(storeNamePattern, 'is not the name of a store');
 const secretPath = checked(checkSecretPath);
 /** Shown in logs and metrics. */
 const word = z.string().regex(/^[!-~]{1,512}$/, 'must be at most 512 printable characters');
@@ -32,8 +37,6 @@ const rotation = z.strictObject({
   signal: word.optional(),
   graceMs: z.number().min(0).optional(),
 });
-
-const maxSecrets = 500;
 
 const injection = z
   .strictObject({
@@ -83,7 +86,6 @@ const projectStore = z.strictObject({
   tlsServerName: word.optional(),
 });
 
-const maxServices = 1_000;
 const services = z
   .array(injection)
   .max(maxServices)

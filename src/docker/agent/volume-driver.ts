@@ -1,6 +1,6 @@
 import { SecretError } from '../../core/errors.ts';
 import { sanitizeUserText, statusText } from '../../core/safe-text.ts';
-import { isVolumeName } from './created-volumes.ts';
+import { isVolumeName } from '../model/volumes.ts';
 import type { Handle, JsonResponse } from './json-server.ts';
 
 /** What the engine asks a volume driver for. Only `mount` reads a store. */

@@ -281,7 +281,9 @@ describe('docker dso system doctor', () => {
         Array.from({ length: 450 }, () => container),
       );
       await doctor();
-      expect(programs.calls().filter((call) => call.startsWith('docker container inspect'))).toHaveLength(3);
+      expect(
+        programs.calls().filter((call) => call.startsWith('docker container inspect')),
+      ).toHaveLength(3);
     });
 
     test('is not confused by what inspect prints', async () => {

@@ -1,14 +1,10 @@
 import * as z from 'zod';
 import { duration, fileMode, id, text, truth, userMap } from './scalars.ts';
-import { checkSecretPath, checkVariableName } from './secret-name.ts';
+import { checkSecretPath, checkVariableName, storeNamePattern } from './secret-name.ts';
 import { flatStoreShape, storeSchema } from './store-schema.ts';
 import { type Inject, type Rotation, rotationStrategies } from './types.ts';
 
-/** The first element of a reference can be the name of a store, so it looks like one. */
-const storeName = text.regex(
-  /^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$/,
-  'must be letters, digits, "-" and "_", at most 63',
-);
+const storeName = text.regex(storeNamePattern, 'must be letters, digits, "-" and "_", at most 63');
 const secretPath = checkedText(checkSecretPath);
 const variableName = checkedText(checkVariableName);
 

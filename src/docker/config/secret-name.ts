@@ -3,6 +3,9 @@ import { escapeUnprintable } from '../../core/safe-text.ts';
 /** The longest reference, and the longest path of a secret. Vendors allow at most 512. */
 export const maxReferenceLength = 2_048;
 
+/** The name of a store: it can be the first element of a reference. */
+export const storeNamePattern = /^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$/;
+
 /**
  * Checks the path of a secret: a name in the store, or the path of an API.
  * @returns the problem, as words that follow the path; undefined for a valid path

@@ -9,13 +9,15 @@ import {
   filesDirectory,
   foreignSecrets,
   mountBelow,
+  projectPattern,
   secretsDirectory,
+  servicePattern,
   volumeNames,
   addedVolumes,
 } from './volumes.ts';
 
-/** Each has a volume in the engine. */
-const maxServices = 1_000;
+/** Of one application. Each has a volume in the engine. */
+export const maxServices = 1_000;
 
 /** Compose has the same rules. Other names would make other volumes. */
 export function checkProject({ name, services }: ComposeModel, report: Report): void {
@@ -27,7 +29,7 @@ export function checkProject({ name, services }: ComposeModel, report: Report): 
       hint: 'run docker compose config to see what is wrong',
       where: 'services',
     });
-  else if (typeof name !== 'string' || !/^[a-z0-9][a-z0-9_-]{0,99}$/.test(name))
+  else if (typeof name !== 'string' || !projectPattern.test(name))
     report({
       ...problem,
       message: 'the name of the project is not valid',
@@ -53,7 +55,7 @@ export function checkService(
         'mount it elsewhere',
       );
   }
-  if (!/^[a-zA-Z0-9._-]{1,100}$/.test(service))
+  if (!servicePattern.test(service))
     report(
       ...(['error', 'CANNOT_INJECT', []] as const),
       `service ${name} needs a name of at most 100 letters, digits, ".", "_" and "-"`,

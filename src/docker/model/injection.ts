@@ -9,7 +9,7 @@ import { findRotation } from './rotation.ts';
 import type { Injection, SecretRequest, ServiceInModel, ReportInService } from './types.ts';
 
 /** One request caps its objects: see `maxItems` of `readYamlList`. */
-const maxSecrets = 500;
+export const maxSecrets = 500;
 
 /**
  * Finds what a service asks for: references, bare keys that a mapping of dso.yaml fills, and the

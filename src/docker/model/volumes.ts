@@ -8,6 +8,10 @@ export const secretsDirectory = '/run/dso';
 /** Where the files of `dsofile://` are in a container. */
 export const filesDirectory = '/run/secrets/dso';
 
+/** Names of projects, as Compose has them, and of services. Those of volumes are made of both. */
+export const projectPattern = /^[a-z0-9][a-z0-9_-]{0,99}$/;
+export const servicePattern = /^[a-zA-Z0-9._-]{1,100}$/;
+
 /** The volumes of one service, by what they hold. */
 export type VolumeNames = { readonly variables: string; readonly files: string };
 
@@ -20,6 +24,12 @@ export function volumeNames(project: string, service: string): VolumeNames {
     variables: `dso_${project}.${service}`,
     files: `dsofiles_${project}.${service}`,
   };
+}
+
+/** Whether it is a name as {@link volumeNames} makes it. */
+export function isVolumeName(name: string): boolean {
+  const [, project = '', service = ''] = /^(?:dso|dsofiles)_([^.]+)\.(.+)$/.exec(name) ?? [];
+  return projectPattern.test(project) && servicePattern.test(service);
 }
 
 /** The agent's name as a volume driver. */
