@@ -5,6 +5,7 @@ import { pipeline } from 'node:stream/promises';
 import { SecretError, fileProblemOf } from '../core/errors.ts';
 import { sanitizeUserText } from '../core/safe-text.ts';
 import { raceWithAbort } from '../concurrency/deadline.ts';
+import { tableLines } from '../formats/text-table.ts';
 import type { StoreDocument } from '../providers/local/store/document.ts';
 import {
   addVersion,
@@ -221,7 +222,5 @@ function formatTable(rows: readonly Row[]): readonly string[] {
     const latest = versions.at(-1);
     return [name, latest?.version ?? '', latest?.created ?? '', `${versions.length}`];
   });
-  const all = [['NAME', 'LATEST', 'SET', 'VERSIONS'], ...cells];
-  const widths = [0, 1, 2].map((column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
-  return all.map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  '));
+  return tableLines([['NAME', 'LATEST', 'SET', 'VERSIONS'], ...cells], '  ');
 }

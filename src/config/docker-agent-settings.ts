@@ -3,11 +3,11 @@ import { type LogFormat, type LogLevel, logFormats, logLevels } from '../telemet
 import {
   type RawSettings,
   flag,
+  logFlags,
   parseAddresses,
   parseChoice,
   parseDuration,
   parsePatience,
-  withChoices,
 } from './settings.ts';
 
 /** The settings of the host agent of `docker dso`. Each has a flag and an environment variable. */
@@ -57,20 +57,7 @@ export const dockerAgentFlags: readonly Option[] = [
     'where /healthz, /readyz and /metrics listen: host:port or unix:/path (default: nowhere)',
     'DSO_HEALTH_ADDRESS',
   ),
-  withChoices(
-    flag('--log-level <level>', 'the least important level to log', 'DSO_LOG_LEVEL').default(
-      'info',
-    ),
-    logLevels,
-  ),
-  withChoices(
-    flag(
-      '--log-format <format>',
-      'json: an object a line; text: for people',
-      'DSO_LOG_FORMAT',
-    ).default('json'),
-    logFormats,
-  ),
+  ...logFlags('DSO'),
   flag(
     '--grace <duration>',
     'how long starts of containers may take after SIGTERM',

@@ -126,6 +126,24 @@ export function withChoices(option: Option, choices: readonly string[]): Option 
   return option;
 }
 
+/** `--log-level` and `--log-format`. @param prefix of their variables: `KEYFERRY` */
+export function logFlags(prefix: string): readonly Option[] {
+  const level = flag(
+    '--log-level <level>',
+    'the least important level to log',
+    `${prefix}_LOG_LEVEL`,
+  );
+  const format = flag(
+    '--log-format <format>',
+    'json: an object a line; text: for people',
+    `${prefix}_LOG_FORMAT`,
+  );
+  return [
+    withChoices(level.default('info'), logLevels),
+    withChoices(format.default('json'), logFormats),
+  ];
+}
+
 /** The flags, in the order of the help. */
 export const settingFlags: readonly Option[] = [
   flag('--providers <names>', 'providers to serve, separated by commas', 'KEYFERRY_PROVIDERS'),
@@ -142,20 +160,7 @@ export const settingFlags: readonly Option[] = [
     'where /healthz, /readyz and /metrics listen: host:port or unix:/path; of several, all but the first may be in use',
     'KEYFERRY_HEALTH_ADDRESS',
   ).default('0.0.0.0:8095'),
-  withChoices(
-    flag('--log-level <level>', 'the least important level to log', 'KEYFERRY_LOG_LEVEL').default(
-      'info',
-    ),
-    logLevels,
-  ),
-  withChoices(
-    flag(
-      '--log-format <format>',
-      'json: an object a line; text: for people',
-      'KEYFERRY_LOG_FORMAT',
-    ).default('json'),
-    logFormats,
-  ),
+  ...logFlags('KEYFERRY'),
   flag(
     '--grace <duration>',
     'how long mounts in flight may take after SIGTERM',

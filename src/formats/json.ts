@@ -141,7 +141,7 @@ export function isJsonObject(
   );
 }
 
-/** The value of an object's own key; undefined if there is none. */
+/** The value of an object's own key; undefined if it has no such key. */
 export function ownProperty(value: JsonValue | undefined, key: string): JsonValue | undefined {
   return isJsonObject(value) && Object.hasOwn(value, key) ? value[key] : undefined;
 }

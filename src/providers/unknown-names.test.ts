@@ -17,7 +17,7 @@ async function problemOf(
     .map(({ severity, hint }) => `${severity}: ${hint}`);
 }
 
-describe('an unknown parameter that says where or as whom to read is an error with the right name', () => {
+describe('an unknown parameter that says where or with which identity to read is an error with the right name', () => {
   test.each<Case>([
     ['vault', 'vaultServer', 'error', 'write vaultAddress'],
     ['vault', 'vaultHost', 'error', 'write vaultAddress'],

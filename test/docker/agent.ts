@@ -37,7 +37,7 @@ export async function requestOver(
   return { status: response.statusCode ?? 0, json: JSON.parse(text) as never };
 }
 
-/** A store in memory. A secret can be a credential that is made anew at each read. */
+/** A store in memory. A secret can be a credential that is made again at each read. */
 export class MemoryStore {
   readonly values = new Map<string, Uint8Array | string | (() => string)>();
   /** The paths of all reads, in their order. */

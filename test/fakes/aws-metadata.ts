@@ -4,7 +4,7 @@ import { startFakeServer, type FakeServer } from './http-server.ts';
 
 /** The metadata service of an EC2 instance, version 2. */
 export type FakeInstanceMetadata = FakeServer & {
-  /** The keys of the instance profile. Undefined: there is none. */
+  /** The keys of the instance profile. Undefined: the instance has no profile. */
   keys: AwsKeys | undefined;
 };
 

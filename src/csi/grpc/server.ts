@@ -209,8 +209,8 @@ class Call implements UnaryCall {
   }
 
   /**
-   * Reserves memory for the whole message when its prefix shows its size. While there is none, the
-   * stream is paused: the client sends no more than one flow-control window.
+   * Reserves memory for the whole message when its prefix shows its size. Until it
+   * gets it, the stream is paused: the client sends no more than one flow-control window.
    */
   #reserveMemory(): void {
     const { requestMemory, toInvalidCallStatus } = this.#options;

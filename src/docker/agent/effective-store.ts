@@ -26,8 +26,8 @@ export type HostConfig = {
 const ambientTypes: readonly StoreType[] = ['huawei', 'aws', 'alibabacloud'];
 
 /**
- * The store of a reference. The host decides where it is and as whom to read. A project chooses
- * among the host's stores and, within one, region, project and namespace.
+ * The store of a reference. The host decides where it is and which identity reads it. A project
+ * chooses among the host's stores and, within one, region, project and namespace.
  * @param provider as in the reference; undefined: the default store
  * @throws SecretError NOT_CONFIGURED if the host has no such store; NOT_GRANTED if the project
  *   names another address, endpoint or role than the host

@@ -11,8 +11,8 @@ import type {
   StoreSecret,
 } from '../agent-api.ts';
 import type { Environment } from '../compose/docker.ts';
+import { placesBelow } from '../setup/places.ts';
 
-const defaultSocket = '/run/dso/agent.sock';
 const maxBodyBytes = 64 * 1_048_576;
 /** What the agent has in memory. */
 const quickMs = 10_000;
@@ -24,7 +24,7 @@ export class AgentClient {
   readonly socket: string;
 
   constructor({ DSO_AGENT_SOCKET = '' }: Environment) {
-    this.socket = DSO_AGENT_SOCKET === '' ? defaultSocket : DSO_AGENT_SOCKET;
+    this.socket = DSO_AGENT_SOCKET === '' ? placesBelow('/').controlSocket : DSO_AGENT_SOCKET;
   }
 
   /** @throws SecretError, as all methods; NOT_CONFIGURED if no agent runs */

@@ -12,6 +12,7 @@ import { methodsOf } from '../config/store-schema.ts';
 import { type CredentialSource, readCredential } from '../host/credential-source.ts';
 import { makeDirectory, replaceHostFile } from '../host/host-files.ts';
 import { type StoreOptions, createStoreFlags, readStoreOptions } from '../host/store-options.ts';
+import { placesBelow } from '../setup/places.ts';
 
 /** The paths of a local store. Absent: those that the agent uses by default. */
 export type LocalStorePaths = { readonly storeFile?: string; readonly keyFile?: string };
@@ -45,7 +46,7 @@ type Options = {
 };
 
 /** The configuration of the host, which the agent reads. */
-export const hostConfigFile = '/etc/dso/dso.yaml';
+const hostConfigFile = placesBelow('/').configFile;
 
 /** `docker dso init`: says in dso.yaml which store the host reads, and how it logs in. */
 export function initCommand(deps: InitDeps): Command {

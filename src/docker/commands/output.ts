@@ -1,5 +1,5 @@
 import { Option } from 'commander';
-import { escapeUnprintable } from '../../core/safe-text.ts';
+import { tableLines } from '../../formats/text-table.ts';
 
 /** The output formats of the commands. */
 export type Format = 'text' | 'json';
@@ -11,19 +11,14 @@ export function formatOption(): Option {
     .default('text');
 }
 
-/** A table with aligned columns, each line ended. Cells are made printable. */
+/** A table with aligned columns, each line ended. */
 export function formatTable(rows: readonly (readonly string[])[]): string {
-  const printable = rows.map((row) => row.map(escapeUnprintable));
-  const widths = (printable[0] ?? []).map((_, column) =>
-    Math.max(...printable.map((row) => row[column]?.length ?? 0)),
-  );
-  return printable
-    .map((row) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('   '))
-    .map((line) => `${line.trimEnd()}\n`)
+  return tableLines(rows, '   ')
+    .map((line) => `${line}\n`)
     .join('');
 }
 
-/** A time in UTC, as `2026-01-31 12:00:00Z`; `-` if there is none. */
+/** A time in UTC, as `2026-01-31 12:00:00Z`; `-` if it is not known. */
 export function formatTime(ms: number | undefined): string {
   return ms === undefined ? '-' : isoTime(ms).replace('T', ' ').replace(/\.\d+/, '');
 }

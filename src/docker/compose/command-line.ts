@@ -8,7 +8,7 @@ export type CommandLine = {
   readonly compose: readonly Part[];
   /** `--config`: the project's dso.yaml. */
   readonly config?: string;
-  /** Undefined: there is none. */
+  /** Undefined: the line has no command. */
   readonly command?: string;
   /** The words after the command. */
   readonly args: readonly string[];

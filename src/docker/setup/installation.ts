@@ -254,7 +254,7 @@ export class Installation {
     ];
   }
 
-  /** Undefined if there is none that `setup` has made. */
+  /** Undefined if `setup` has made no container. */
   async #container(): Promise<
     { readonly isRunning: boolean; readonly digest: string } | undefined
   > {

@@ -167,7 +167,7 @@ export async function hasMark(path: string, mark: string): Promise<boolean> {
   return (await textOf(path))?.startsWith(mark) === true;
 }
 
-/** The target of a link; undefined if there is none. */
+/** The target of a link; undefined if the path is no link. */
 export async function linkOf(path: string): Promise<string | undefined> {
   return readlink(path).catch(() => undefined);
 }

@@ -173,22 +173,24 @@ const isNotFound = hasCode(
 const notFoundHint = ({ region }: { readonly region: string }): string =>
   `check its name, and that it is in ${region}; a secret of another account needs its whole ARN`;
 
+const refusedCredentials: Rule<{ readonly owner: string; readonly region: string }> = {
+  match: isCredentialRejection,
+  code: 'CREDENTIALS_REFUSED',
+  message: ({ owner }) => `AWS refused the credentials of ${owner}`,
+  hint: ({ region }, response) =>
+    isBadDate(response)
+      ? 'set the clock of this machine right'
+      : `check that they are still valid, and that ${region} is enabled for their account`,
+  // It can repeat what was signed, session token included.
+  hidesText: true,
+};
+
 /**
  * Responses of Secrets Manager and SSM to a read, without the transient ones. The last row matches
  * everything.
  */
 export const readErrors: readonly Rule<ReadContext>[] = [
-  {
-    match: isCredentialRejection,
-    code: 'CREDENTIALS_REFUSED',
-    message: ({ owner }) => `AWS refused the credentials of ${owner}`,
-    hint: ({ region }, response) =>
-      isBadDate(response)
-        ? 'set the clock of this machine right'
-        : `check that they are still valid, and that ${region} is enabled for their account`,
-    // It can repeat what was signed, session token included.
-    hidesText: true,
-  },
+  refusedCredentials,
   {
     match: isNotAws,
     code: 'STORE_ANSWER_INVALID',
@@ -323,16 +325,7 @@ export const assumeRoleErrors: readonly Rule<RoleContext>[] = [
     message: ({ region }) => `the endpoint does not respond like STS in ${region}`,
     hidesText: true,
   },
-  {
-    match: isCredentialRejection,
-    code: 'CREDENTIALS_REFUSED',
-    message: ({ owner }) => `AWS refused the credentials of ${owner}`,
-    hint: ({ region }, response) =>
-      isBadDate(response)
-        ? 'set the clock of this machine right'
-        : `check that they are still valid, and that ${region} is enabled for their account`,
-    hidesText: true,
-  },
+  refusedCredentials,
   {
     match: ({ code = '' }) => code.startsWith('AccessDenied'),
     code: 'ACCESS_DENIED',

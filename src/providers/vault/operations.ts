@@ -9,7 +9,7 @@ import { createFetch } from './fetch.ts';
 import { VaultLeases } from './leases.ts';
 import type { VaultLogin, VaultSession } from './types.ts';
 
-/** What reads Vault, whoever logs in. */
+/** What reads Vault, for every kind of login. */
 export type VaultOperations = {
   readonly api: VaultClient;
   readonly tokens: VaultTokenManager;

@@ -100,7 +100,7 @@ export function createMetadata(deps: {
       ({ code }) => code === 'STORE_UNAVAILABLE',
     );
 
-  /** Empty if there is none. */
+  /** Empty if the instance has no role. */
   const getAttachedRole = async (
     headers: Record<string, string>,
     signal: AbortSignal,

@@ -49,7 +49,7 @@ const methods: Readonly<Record<HostMethod, (reader: Reader) => MethodPart>> = {
 };
 
 /**
- * Reads who the host is. It opens no file: each login reads the files anew.
+ * Reads who the host is. It opens no file: each login reads the files again.
  * @param store its name in dso.yaml, for messages
  * @throws SecretError NOT_CONFIGURED, which names the key of dso.yaml
  */
