@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
-import { CpuScheduler, type StepSize, type Steps, inOneStep } from './cpu-scheduler.ts';
+import { type Step, type Steps, inOneStep } from '../core/steps.ts';
+import { CpuScheduler } from './cpu-scheduler.ts';
 
 const neverAborted = { signal: new AbortController().signal };
 
@@ -13,7 +14,7 @@ afterEach(() => {
 
 type RunOptions = {
   readonly ms?: number;
-  readonly size?: StepSize;
+  readonly size?: Step;
   readonly name?: string;
   readonly waiter?: { readonly signal: AbortSignal };
 };
@@ -37,7 +38,7 @@ function createFixture({ burstMs = 20 } = {}) {
     onWaited: (ms) => void waits.push(ms),
   });
 
-  function* steps(name: string, count: number, ms: number, size: StepSize): Steps<string> {
+  function* steps(name: string, count: number, ms: number, size: Step): Steps<string> {
     for (let step = 1; step <= count; step += 1) {
       yield size;
       clock.worked += ms;
@@ -175,6 +176,52 @@ describe('work of several namespaces', () => {
     expect(log).toEqual(['a']);
   });
 
+  test('one that has used its burst pauses before and after its held work, not in it', async () => {
+    const { scheduler, run, turn, log, now, clock } = createFixture();
+    scheduler.noteActive('b');
+    scheduler.charge('a', 30);
+    void run('a', 12, { size: 'held' });
+    expect(await turn()).toBe('');
+    await jest.advanceTimersByTimeAsync(90);
+    while (log.length < 12) await turn();
+    expect(now()).toBe(90 + clock.worked);
+    log.length = 0;
+    void run('a', 1);
+    expect(await turn()).toBe('');
+    await jest.advanceTimersByTimeAsync(36);
+    expect(log).toEqual(['a']);
+  });
+
+  test('one is in held steps at a time, so that little memory is held', async () => {
+    const { run, turn, log } = createFixture({ burstMs: 1_000 });
+    for (const namespace of ['a', 'b', 'c']) void run(namespace, 8, { size: 'held' });
+    while (log.length < 24) await turn();
+    expect(log.join('')).toBe('aaaaaaaabbbbbbbbcccccccc');
+  });
+
+  test('held work leaves every second turn to the others', async () => {
+    const { run, turn } = createFixture({ burstMs: 1_000 });
+    void run('a', 30, { size: 'held' });
+    void run('b', 20);
+    const ran: string[] = [];
+    for (let turns = 0; turns < 6; turns += 1) ran.push(await turn());
+    expect(ran.slice(1).filter((slice) => slice === 'aaaaa').length).toBeGreaterThanOrEqual(2);
+    expect(ran.slice(1).filter((slice) => slice === 'bbbbb').length).toBeGreaterThanOrEqual(2);
+  });
+
+  test('held work that is cancelled lets the next begin', async () => {
+    const { run, turn, log } = createFixture({ burstMs: 1_000 });
+    const cancelled = new AbortController();
+    const first = run('a', 30, { size: 'held', waiter: cancelled }).catch(String);
+    void run('b', 8, { size: 'held' });
+    await turn();
+    cancelled.abort(new Error('too late'));
+    await expect(first).resolves.toBe('Error: too late');
+    log.length = 0;
+    await drain(turn);
+    expect(log.join('')).toBe('bbbbbbbb');
+  });
+
   test('a pause ends when no other namespace has been active for a second', async () => {
     const { scheduler, run, turn, log } = createFixture();
     void run('a', 3, { ms: 50, size: 'large' });
@@ -232,7 +279,7 @@ describe('work of several namespaces', () => {
       namespace: fc.constantFrom('a', 'b', 'c'),
       count: fc.integer({ min: 1, max: 8 }),
       ms: fc.integer({ min: 0, max: 10 }),
-      size: fc.constantFrom('normal' as const, 'large' as const),
+      size: fc.constantFrom<Step>('normal', 'large', 'held', 'held-large'),
     });
     await fc.assert(
       fc.asyncProperty(fc.array(task, { maxLength: 8 }), async (tasks) => {

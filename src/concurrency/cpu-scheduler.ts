@@ -1,23 +1,6 @@
 import { LRUCache } from 'lru-cache';
+import type { Step, Steps } from '../core/steps.ts';
 import { raceWithAbort } from './deadline.ts';
-
-/**
- * What the next step of some work takes: `large` if it may block the event loop for more than 20 ms
- * and cannot be divided.
- */
-export type StepSize = 'normal' | 'large';
-
-/**
- * Work in steps: each `yield` says what the next step takes, and is a point where other work may
- * run. What comes before the first `yield` runs at once. Returns the result.
- */
-export type Steps<T> = Generator<StepSize, T>;
-
-/** Work that cannot be divided. */
-export function* inOneStep<T>(size: StepSize, work: () => T): Steps<T> {
-  yield size;
-  return work();
-}
 
 /** See {@link CpuScheduler}. */
 export type CpuSchedulerOptions = {
@@ -41,7 +24,8 @@ export type CpuSchedulerOptions = {
 
 /** Runs one slice, until the time `end`. Returns whether the work is done. */
 type RunSlice = (end: number) => boolean;
-type Task = { runSlice: RunSlice; waitedMs: number; queuedAt: number };
+type Task = { runSlice: RunSlice; next: Step; waitedMs: number; queuedAt: number };
+type WaitingTask = { readonly namespace: string; readonly task: Task };
 
 /** The tasks of one namespace that wait for a turn. */
 type NamespaceTasks = {
@@ -66,7 +50,8 @@ type Usage = {
  * It is work-conserving: a namespace waits only while another one is active. Work that is left
  * after the first step runs in slices of `sliceMs`, one slice in each turn of the event loop, so
  * that I/O comes between. The namespace that has used the least time is next; its tasks run one
- * after the other, so that few large documents are in memory.
+ * after the other, so that few large documents are in memory. For the same reason at most one task
+ * of all namespaces is in held steps. It has every second turn, and no pause until it ends.
  *
  * While several namespaces are active, one that has used its burst pauses after each slice: 3 times
  * as long as the slice, so it uses a quarter of the CPU time at most. After a large step the pause
@@ -83,6 +68,9 @@ export class CpuScheduler {
   readonly #nextTurn: (run: () => void) => void;
   readonly #onWaited: ((ms: number) => void) | undefined;
   readonly #waiting = new Map<string, NamespaceTasks>();
+  /** The task that has begun held steps. */
+  #held: WaitingTask | undefined;
+  #isTurnOfHeld = false;
   readonly #usage = new LRUCache<string, Usage>({ max: 1_000 });
   #lastActive = { namespace: '', at: -Infinity };
   /** When a namespace other than that of `#lastActive` was active. */
@@ -123,7 +111,7 @@ export class CpuScheduler {
 
   /** Counts CPU time that the namespace has used outside of `run`, in milliseconds. */
   charge(namespace: string, ms: number): void {
-    this.#count(namespace, ms, pauseFactors.normal);
+    this.#count(namespace, ms, 'normal');
   }
 
   /**
@@ -146,28 +134,34 @@ export class CpuScheduler {
   ): Promise<T> {
     let result = steps.next();
     if (result.done === true) return result.value;
-    const mayRunAtOnce = !this.#waiting.has(namespace) && !this.#isPaused(namespace);
-    if (mayRunAtOnce && this.#now() < this.#endOfTurn()) {
+    const runsAtOnce =
+      !this.#waiting.has(namespace) &&
+      !this.#isPaused(namespace) &&
+      !this.#mustWaitForHeld(result.value) &&
+      this.#now() < this.#endOfTurn();
+    if (runsAtOnce) {
       result = this.#runSlice(namespace, steps, result.value, this.#endOfTurn());
       if (result.done === true) return result.value;
     }
-    return this.#enqueue(namespace, waiter.signal, steps, result.value);
+    return this.#enqueue(namespace, waiter.signal, steps, {
+      next: result.value,
+      hasBegun: runsAtOnce,
+    });
   }
 
   async #enqueue<T>(
     namespace: string,
     signal: AbortSignal,
     steps: Steps<T>,
-    firstSize: StepSize,
+    { next, hasBegun }: { readonly next: Step; readonly hasBegun: boolean },
   ): Promise<T> {
-    const task: Task = { runSlice: () => true, waitedMs: 0, queuedAt: this.#now() };
+    const task: Task = { runSlice: () => true, next, waitedMs: 0, queuedAt: this.#now() };
     const completed = new Promise<T>((resolve, reject) => {
-      let size = firstSize;
       task.runSlice = (end) => {
         try {
-          const result = this.#runSlice(namespace, steps, size, end);
+          const result = this.#runSlice(namespace, steps, task.next, end);
           if (result.done === true) resolve(result.value);
-          else size = result.value;
+          else task.next = result.value;
           return result.done === true;
         } catch (error) {
           reject(error instanceof Error ? error : new Error(String(error)));
@@ -176,6 +170,7 @@ export class CpuScheduler {
       };
     });
     this.#add(namespace, task);
+    if (hasBegun && isHeld(next)) this.#held ??= { namespace, task };
     try {
       return await raceWithAbort(completed, signal);
     } finally {
@@ -196,6 +191,7 @@ export class CpuScheduler {
     const entry = this.#waiting.get(namespace);
     entry?.tasks.delete(task);
     if (entry?.tasks.size === 0) this.#waiting.delete(namespace);
+    if (this.#held?.task === task) this.#held = undefined;
     // A pending timer would keep the process running although no task waits.
     if (this.#waiting.size === 0) this.#stopPause();
   }
@@ -221,6 +217,7 @@ export class CpuScheduler {
   /** Runs waiting tasks for one slice. */
   #runTurn(): void {
     const end = this.#now() + this.#sliceMs;
+    this.#isTurnOfHeld = !this.#isTurnOfHeld;
     do {
       const next = this.#next();
       if (next === undefined) return this.#pause();
@@ -229,18 +226,32 @@ export class CpuScheduler {
       const isDone = task.runSlice(end);
       task.queuedAt = this.#now();
       if (isDone) this.#remove(namespace, task);
+      else if (isHeld(task.next)) this.#held ??= next;
     } while (this.#now() < end);
     if (this.#waiting.size > 0) this.#scheduleTurn();
   }
 
+  #next(): WaitingTask | undefined {
+    return this.#isTurnOfHeld
+      ? (this.#held ?? this.#nextInTurn())
+      : (this.#nextInTurn() ?? this.#held);
+  }
+
   /** The first task of the namespace that has used the least time, of those without a pause. */
-  #next(): { readonly namespace: string; readonly task: Task } | undefined {
-    let next: { namespace: string; entry: NamespaceTasks } | undefined;
-    for (const [namespace, entry] of this.#waiting)
-      if ((next === undefined || entry.usedMs < next.entry.usedMs) && !this.#isPaused(namespace))
-        next = { namespace, entry };
-    const [task] = next?.entry.tasks ?? [];
-    return next && task && { namespace: next.namespace, task };
+  #nextInTurn(): WaitingTask | undefined {
+    let next: (WaitingTask & { readonly usedMs: number }) | undefined;
+    for (const [namespace, { tasks, usedMs }] of this.#waiting) {
+      const [task] = tasks;
+      if (task === undefined || this.#mustWaitForHeld(task.next)) continue;
+      if ((next === undefined || usedMs < next.usedMs) && !this.#isPaused(namespace))
+        next = { namespace, task, usedMs };
+    }
+    return next;
+  }
+
+  /** Whether a step of a task other than the held one has to wait until that one ends. */
+  #mustWaitForHeld(step: Step): boolean {
+    return this.#held !== undefined && isHeld(step);
   }
 
   /** Continues after the shortest pause, or when the other namespaces may no longer be active. */
@@ -270,26 +281,26 @@ export class CpuScheduler {
     return now - (last === namespace ? this.#othersActiveAt : at) < this.#activeMs;
   }
 
-  /** Runs a large step alone, or normal steps until the time `end`, at least one. */
+  /** Runs a large step alone, or other steps until the time `end`, at least one. */
   #runSlice<T>(
     namespace: string,
     steps: Steps<T>,
-    size: StepSize,
+    step: Step,
     end: number,
-  ): IteratorResult<StepSize, T> {
+  ): IteratorResult<Step, T> {
     const before = this.#cpu();
     try {
       for (;;) {
         const result = steps.next();
-        if (result.done === true || size === 'large' || result.value === 'large') return result;
+        if (result.done === true || isLarge(step) || isLarge(result.value)) return result;
         if (this.#now() >= end) return result;
       }
     } finally {
-      this.#count(namespace, this.#cpu() - before, pauseFactors[size]);
+      this.#count(namespace, this.#cpu() - before, step);
     }
   }
 
-  #count(namespace: string, ms: number, factor: number): void {
+  #count(namespace: string, ms: number, step: Step): void {
     const usage = this.#usageOf(namespace);
     const now = this.#now();
     const used = Math.max(0, usage.ms - (now - usage.at) * this.#refill) + ms;
@@ -297,7 +308,7 @@ export class CpuScheduler {
     usage.ms = Math.min(used, 2 * this.#burstMs);
     usage.at = now;
     if (used > this.#burstMs && this.#othersAreActive(namespace, now))
-      usage.resumeAt = Math.max(now, usage.resumeAt) + ms * factor;
+      usage.resumeAt = Math.max(now, usage.resumeAt) + ms * (isLarge(step) ? 200 : 3);
     const waiting = this.#waiting.get(namespace);
     if (waiting !== undefined) waiting.usedMs += ms;
   }
@@ -312,8 +323,13 @@ export class CpuScheduler {
   }
 }
 
-/** How many times as long as a step the pause after it is. */
-const pauseFactors: Readonly<Record<StepSize, number>> = { normal: 3, large: 200 };
+function isLarge(step: Step): boolean {
+  return step === 'large' || step === 'held-large';
+}
+
+function isHeld(step: Step): boolean {
+  return step === 'held' || step === 'held-large';
+}
 
 /** CPU time since the start of the process, in milliseconds. */
 function processCpuMs(): number {

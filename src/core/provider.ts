@@ -1,5 +1,6 @@
 import type { SecretError } from './errors.ts';
 import type { Plan, PlanResult, SecretRef } from './plan.ts';
+import type { Steps } from './steps.ts';
 import type { Parameters, Workload } from './workload.ts';
 
 /**
@@ -15,10 +16,13 @@ export type Provider<Login = unknown, NodeFacts = unknown, Credentials = unknown
    * set. The provider caches successes, but never failures.
    * @throws SecretError
    */
-  nodeFacts(parameters: Parameters, signal: AbortSignal): Promise<NodeFacts>;
+  nodeFacts(parameters: Parameters, context: NodeFactsContext): Promise<NodeFacts>;
 
-  /** Compiles a class. Pure: equal input, equal result. Offline lint passes no facts. */
-  plan(parameters: Parameters, nodeFacts?: NodeFacts): PlanResult<Login>;
+  /**
+   * Compiles a class, which takes 100 ms of CPU time for a large one. Pure: equal input, equal
+   * result. Offline lint passes no facts.
+   */
+  plan(parameters: Parameters, nodeFacts?: NodeFacts): Steps<PlanResult<Login>>;
 
   /**
    * Returns one grant for each of `plan.refs`, in their order.
@@ -54,6 +58,13 @@ export type Provider<Login = unknown, NodeFacts = unknown, Credentials = unknown
 
   /** Closes what the provider keeps open. */
   close?(signal: AbortSignal): Promise<void>;
+};
+
+/** The deadline of the facts, and how CPU time for them is used. */
+export type NodeFactsContext = {
+  readonly signal: AbortSignal;
+  /** Runs a compilation that shows which facts the class needs. */
+  readonly run: (compilation: Steps<PlanResult>) => Promise<PlanResult>;
 };
 
 /** The deadline and the required freshness of an authorization. */

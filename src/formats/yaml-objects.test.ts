@@ -2,6 +2,7 @@ import { beforeAll, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { stringify } from 'yaml';
 import type { Problem } from '../core/plan.ts';
+import { runSteps } from '../core/steps.ts';
 import { type YamlListOptions, type YamlMap, readYamlList } from './yaml-objects.ts';
 
 type Read = { readonly items: readonly YamlMap[]; readonly problems: Problem[] };
@@ -11,7 +12,9 @@ function read(text: string, options: Partial<YamlListOptions> = {}): Read {
   const report = (problem: Problem): number => problems.push(problem);
   return {
     problems,
-    items: readYamlList(text, { parameter: 'objects', keys: 'exact', ...options, report }),
+    items: runSteps(
+      readYamlList(text, { parameter: 'objects', keys: 'exact', ...options, report }),
+    ),
   };
 }
 
@@ -442,7 +445,9 @@ describe('limits', () => {
     // 14,000 items of seven tokens are just below the limit.
     const largeList = '- a: 1\n'.repeat(14_000);
     largeListMs = cpuMs(() =>
-      readYamlList(largeList, { parameter: 'objects', keys: 'exact', report: () => undefined }),
+      runSteps(
+        readYamlList(largeList, { parameter: 'objects', keys: 'exact', report: () => undefined }),
+      ),
     );
   });
 

@@ -1,5 +1,6 @@
 import type { Problem } from '../core/plan.ts';
 import { sanitizeUserText } from '../core/safe-text.ts';
+import type { Steps } from '../core/steps.ts';
 import { parseJsonText, toJsonText } from './json.ts';
 import { unknownNameHint } from './suggest.ts';
 import {
@@ -14,7 +15,7 @@ import {
   nodeAt,
 } from './yaml-tree.ts';
 import { readYaml11 } from './yaml-1-1.ts';
-import { readYamlDocument } from './yaml.ts';
+import { readYamlInSteps } from './yaml.ts';
 import { type YamlReport, isYamlNull, yamlToJson } from './yaml-values.ts';
 
 /** A scalar as the user wrote it. */
@@ -62,7 +63,7 @@ const maxProblems = 100;
  * reported, and items that cannot be read are left out, so that the caller can find further
  * problems. An empty list is an error too.
  */
-export function readYamlList(text: string, options: YamlListOptions): readonly YamlMap[] {
+export function* readYamlList(text: string, options: YamlListOptions): Steps<readonly YamlMap[]> {
   const { parameter, keys, maxItems = 500, skipEmptyItems = false, yaml11 } = options;
   let reported = 0;
   const addProblem = (
@@ -88,7 +89,7 @@ export function readYamlList(text: string, options: YamlListOptions): readonly Y
     ...{ maxItems, skipEmptyItems, yaml11 },
   };
   const isItem = (node: YamlNode): boolean => !skipEmptyItems || !isEmptyNode(node);
-  const { root, problems } = readYamlDocument(text);
+  const { root, problems } = yield* readYamlInSteps(text);
   for (const problem of problems)
     reader.error(problem.at, messageOf(problem), problem.hint, problem.firstLine);
   const start = { line: 1, column: 1 };

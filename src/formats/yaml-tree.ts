@@ -119,32 +119,49 @@ type LibraryNode = {
   readonly anchor?: string;
 };
 
-/** Converts the library's nodes of one document. */
+/**
+ * Converts the library's nodes of one document. A long list comes in pieces, each of which is a
+ * list.
+ */
 export class YamlConverter {
   readonly #problems: YamlProblem[] = [];
   readonly #positionOf: (offset: number) => Position;
   readonly #options: ConvertOptions;
+  readonly #source: string;
+  readonly #roots: YamlNode[] = [];
+  #at: Position | undefined;
+  #syntaxProblem: YamlProblem | undefined;
   /** `undefined`: the anchored node is still being converted. */
   readonly #anchors = new Map<string, YamlNode | undefined>();
   #expandedSize = 0;
 
-  constructor(positionOf: (offset: number) => Position, options: ConvertOptions) {
+  /** @param source the text that the offsets of the converter refer to */
+  constructor(positionOf: (offset: number) => Position, options: ConvertOptions, source: string) {
     this.#positionOf = positionOf;
     this.#options = options;
+    this.#source = source;
   }
 
-  convertDocument({ contents, errors, range }: Document.Parsed, source: string): YamlDocument {
-    const problems = this.#problems;
-    const document = { at: this.#positionOf(range[0]), problems };
-    if (errors[0] !== undefined) {
-      const { offset, message, hint } = explainYamlError(errors[0], source);
-      const at = this.#positionOf(offset);
-      problems.push({ at, kind: 'syntax', code: errors[0].code, message, hint });
-    } else if (contents != null) {
-      const root = this.#convert(contents, 1);
-      if (!this.#isRejected()) return { ...document, root };
+  /** Adds a piece of the document, or the whole. */
+  add({ contents, errors: [error], range }: Document.Parsed): void {
+    this.#at ??= this.#positionOf(range[0]);
+    if (this.#syntaxProblem !== undefined) return;
+    if (error === undefined) {
+      if (contents != null) this.#roots.push(this.#convert(contents, 1));
+      return;
     }
-    return document;
+    const { offset, message, hint } = explainYamlError(error, this.#source);
+    const at = this.#positionOf(offset);
+    this.#syntaxProblem = { at, kind: 'syntax', code: error.code, message, hint };
+  }
+
+  /** The document of all pieces. */
+  end(): YamlDocument {
+    const at = this.#at ?? { line: 1, column: 1 };
+    if (this.#syntaxProblem !== undefined) return { at, problems: [this.#syntaxProblem] };
+    const root = joinLists(this.#roots);
+    const hasTree = root !== undefined && !this.#isRejected();
+    return { at, problems: this.#problems, ...(hasTree && { root }) };
   }
 
   #convert(node: unknown, depth: number): YamlNode {
@@ -246,6 +263,14 @@ export class YamlConverter {
     const advice = hint === undefined ? {} : { hint };
     this.#problems.push({ at, kind: 'content', code, message, ...advice });
   }
+}
+
+/** One list of the lists. A single node stays as it is. */
+function joinLists(nodes: readonly YamlNode[]): YamlNode | undefined {
+  const [first] = nodes;
+  if (first === undefined || nodes.length === 1) return first;
+  const items = nodes.flatMap((node) => (node.kind === 'list' ? node.items : [node]));
+  return { kind: 'list', items, at: first.at, ...measure(items) };
 }
 
 function convertScalar(node: unknown, at: Position): YamlText {

@@ -1,4 +1,5 @@
 import { type CST, Composer, Lexer, LineCounter, Parser } from 'yaml';
+import { type Steps, runSteps } from '../core/steps.ts';
 import {
   type ConvertOptions,
   type Position,
@@ -22,17 +23,33 @@ const tenantLimits = {
 /** Limits of manifests that users read from their own files. Large CRDs nest about 60 deep. */
 const manifestLimits = { maxDepth: 200, maxTokens: Infinity };
 
+/** So many pieces of YAML text take about half a millisecond to parse. */
+const stepTokens = 128;
+/** About so many characters of a list are composed in one step, which takes a millisecond. */
+const pieceLength = 4_096;
+/** Composing a longer piece takes more than 20 ms. */
+const largePieceLength = 32_768;
+
 /**
  * Reads a text of one YAML document. Never throws. Stops at the first syntax error.
  * @param options.mergeKeys whether merge keys (`<<`, YAML 1.1) are resolved; default true. The
  * map's own keys win, then the earlier of the merged maps.
  */
-export function readYamlDocument(text: string, { mergeKeys = true } = {}): YamlDocument {
+export function readYamlDocument(text: string, options?: DocumentOptions): YamlDocument {
+  return runSteps(readYamlInSteps(text, options));
+}
+
+/** Options of {@link readYamlDocument}. */
+type DocumentOptions = { readonly mergeKeys?: boolean };
+
+/** The same as {@link readYamlDocument}, in steps. */
+export function* readYamlInSteps(
+  text: string,
+  { mergeKeys = true }: DocumentOptions = {},
+): Steps<YamlDocument> {
   const options = { ...tenantLimits, mergeKeys, isSingle: true };
-  const [document = { at: { line: 1, column: 1 }, problems: [] }, ...others] = readDocuments(
-    text,
-    options,
-  );
+  const documents = yield* readDocuments(text, options);
+  const [document = { at: { line: 1, column: 1 }, problems: [] }, ...others] = documents;
   if (others.every(isEmptyDocument) || document.problems[0]?.kind === 'syntax') return document;
   const message = 'a second YAML document begins';
   const hint = 'write one list, without ---';
@@ -51,12 +68,14 @@ function isEmptyDocument({ root, problems }: YamlDocument): boolean {
  * @param firstLine the line of the text's beginning in positions
  */
 export function readYamlDocuments(text: string, firstLine = 1): readonly YamlDocument[] {
-  return readDocuments(text, { ...manifestLimits, mergeKeys: true, isSingle: false, firstLine });
+  return runSteps(
+    readDocuments(text, { ...manifestLimits, mergeKeys: true, isSingle: false, firstLine }),
+  );
 }
 
 type ReadOptions = ConvertOptions & { readonly maxTokens: number; readonly firstLine?: number };
 
-function readDocuments(text: string, options: ReadOptions): readonly YamlDocument[] {
+function* readDocuments(text: string, options: ReadOptions): Steps<readonly YamlDocument[]> {
   const lines = new LineCounter();
   lines.addNewLine(0);
   const positionOf = (offset: number): Position => {
@@ -71,7 +90,7 @@ function readDocuments(text: string, options: ReadOptions): readonly YamlDocumen
   // The limits are checked here: the library composes recursively, and a stack that is exhausted
   // inside V8's regular expression compiler ends the process instead of throwing.
   for (const lexeme of new Lexer().lex(source)) {
-    tokens.push(...parser.next(lexeme));
+    for (const token of parser.next(lexeme)) tokens.push(token);
     if (isBroken()) break;
     count += 1;
     const problem = exceededLimit(parser, count, options);
@@ -79,6 +98,7 @@ function readDocuments(text: string, options: ReadOptions): readonly YamlDocumen
       const at = positionOf(parser.offset);
       return [{ at, problems: [limitProblem(at, ...problem)] }];
     }
+    if (count % stepTokens === 0) yield 'held';
   }
   if (!isBroken()) tokens.push(...parser.end());
   const composer = new Composer({
@@ -86,9 +106,50 @@ function readDocuments(text: string, options: ReadOptions): readonly YamlDocumen
     resolveKnownTags: false,
     uniqueKeys: false,
   });
-  return Array.from(composer.compose(tokens, true, source.length), (document) =>
-    new YamlConverter(positionOf, options).convertDocument(document, source),
+  const pieces = tokens.map((token) => (token.type === 'document' ? divide(token) : [token]));
+  const step =
+    longestPiece(pieces.flat(), source.length) > largePieceLength ? 'held-large' : 'held';
+  // The composer makes one document of each piece.
+  const beginsDocument = pieces.flatMap((ofToken) =>
+    ofToken.flatMap(({ type }, index) => (type === 'document' ? [index === 0] : [])),
   );
+  const converters: YamlConverter[] = [];
+  yield step;
+  for (const piece of composer.compose(pieces.flat(), true, source.length)) {
+    if (beginsDocument.shift() !== false)
+      converters.push(new YamlConverter(positionOf, options, source));
+    converters.at(-1)?.add(piece);
+    yield step;
+  }
+  return converters.map((converter) => converter.end());
+}
+
+/** Divides a document that is a long list into documents of some items each. */
+function divide(document: CST.Document): readonly CST.Document[] {
+  const { value } = document;
+  if (value?.type !== 'block-seq') return [document];
+  const parts: { readonly offset: number; readonly items: CST.BlockSequence['items'] }[] = [];
+  for (const item of value.items) {
+    const offset = item.start[0]?.offset ?? value.offset;
+    const part = parts.at(-1);
+    if (part !== undefined && offset - part.offset < pieceLength) part.items.push(item);
+    else parts.push({ offset, items: [item] });
+  }
+  return parts.map(({ offset, items }, index) => ({
+    ...{ type: 'document', offset, start: [], value: { ...value, offset, items } },
+    ...(index === 0 && { offset: document.offset, start: document.start }),
+    ...(index === parts.length - 1 && document.end && { end: document.end }),
+  }));
+}
+
+/** In characters. */
+function longestPiece(tokens: readonly CST.Token[], end: number): number {
+  const offsets = [...tokens.filter(({ type }) => type === 'document').map(offsetOf), end];
+  return Math.max(...offsets.map((offset, index) => (offsets[index + 1] ?? offset) - offset));
+}
+
+function offsetOf({ offset }: CST.Token): number {
+  return offset;
 }
 
 function exceededLimit(

@@ -26,6 +26,7 @@ import { PlanCache } from './plan-cache.ts';
 import { createRenderSteps } from './render.ts';
 import { Staleness } from './staleness.ts';
 import { VolumeHistory } from './volume-history.ts';
+import { inOneStep } from '../core/steps.ts';
 
 const ref = { service: 'kms', name: 'db' };
 const plan: Plan = {
@@ -54,10 +55,11 @@ function createFixture({ limit = 10, compiledPlan = plan, largeMounts = 8 } = {}
   };
   const provider: Provider = {
     ...scripted,
-    plan: () => {
-      seen.compiled += 1;
-      return { plan: compiledPlan, problems: [] };
-    },
+    plan: () =>
+      inOneStep('held', () => {
+        seen.compiled += 1;
+        return { plan: compiledPlan, problems: [] };
+      }),
     authorize: async (workload, { refs }, context) => {
       seen.authorizeContexts.push(context);
       authorization.check(context);

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import { SecretError, toSecretError } from '../core/errors.ts';
-import { type CpuScheduler, type Steps, inOneStep } from '../concurrency/cpu-scheduler.ts';
+import { type Steps, inOneStep, runSteps } from '../core/steps.ts';
+import type { CpuScheduler } from '../concurrency/cpu-scheduler.ts';
 import type { NamespaceLimiter } from '../concurrency/namespace-limiter.ts';
 import { type Plan, type Problem, problemText } from '../core/plan.ts';
 import type { Workload } from '../core/workload.ts';
@@ -64,8 +65,6 @@ export type MountDeps = {
  * reads of pods that start together are sent together.
  */
 const smallClassLength = 2_048;
-/** A class of 250 objects has half of this. */
-const largeClassLength = 65_536;
 
 /** A mount of this many files takes a quarter of a millisecond or more, even if all are cached. */
 const largePlanFiles = 64;
@@ -116,13 +115,7 @@ export function createMount(deps: MountDeps): Mount {
           context,
           (problem) => warn(subject, problem),
           (work, length) =>
-            length <= smallClassLength
-              ? work()
-              : runInTurn(
-                  workload,
-                  context,
-                  inOneStep(length > largeClassLength ? 'large' : 'normal', work),
-                ),
+            length <= smallClassLength ? runSteps(work) : runInTurn(workload, context, work),
         );
         if (plan.files.length > largePlanFiles) await cpuScheduler.shareTurn();
         context.stage = 'authorize';

@@ -3,6 +3,7 @@ import { SecretError } from '../core/errors.ts';
 import type { PlanResult, Problem } from '../core/plan.ts';
 import type { Parameters } from '../core/workload.ts';
 import type { Provider } from '../core/provider.ts';
+import { inOneStep } from '../core/steps.ts';
 import { PlanCache } from './plan-cache.ts';
 
 const file = { path: 'db', sources: {}, encoding: 'utf-8' } as const;
@@ -23,10 +24,11 @@ function countingProvider(
   const provider = {
     name: 'local',
     nodeFacts,
-    plan: () => {
-      compiled += 1;
-      return result;
-    },
+    plan: () =>
+      inOneStep('held', () => {
+        compiled += 1;
+        return result;
+      }),
   } as unknown as Provider;
   return { provider, compiled: () => compiled };
 }

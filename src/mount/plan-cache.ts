@@ -4,11 +4,18 @@ import { SecretError } from '../core/errors.ts';
 import { type Plan, type PlanResult, type Problem, problemText } from '../core/plan.ts';
 import type { Parameters } from '../core/workload.ts';
 import type { Provider } from '../core/provider.ts';
+import { type Steps, runSteps } from '../core/steps.ts';
 
 /** The number of plans, and roughly the bytes they take. */
 const limits = { max: 1_000, maxSize: 16 * 1024 * 1024 };
 /** What a file, a ref or a problem takes: `{path: a}` in the text becomes half a kilobyte. */
 const entryBytes = 1_024;
+
+/** Runs the compilation of a class of so many characters. */
+export type RunCompilation = (
+  steps: Steps<PlanResult>,
+  length: number,
+) => PlanResult | Promise<PlanResult>;
 
 /**
  * Compiles each class once, so that a republish parses no YAML. The key is a digest of provider and
@@ -22,7 +29,7 @@ export class PlanCache {
   /**
    * The plan of a class.
    * @param onWarning receives the warnings and hints of a class when it is compiled
-   * @param compile runs the compilation of a class of so many characters, now or later; default now
+   * @param run runs the compilation, now or later; default now
    * @throws SecretError the worst of the plan's problems, or why the node facts cannot be read
    */
   async plan(
@@ -30,25 +37,28 @@ export class PlanCache {
     parameters: Parameters,
     context: { readonly signal: AbortSignal },
     onWarning: (problem: Problem) => void,
-    compile: (work: () => PlanResult, length: number) => PlanResult | Promise<PlanResult> = (
-      work,
-    ) => work(),
+    run: RunCompilation = runSteps,
   ): Promise<Plan> {
     const key = provider.name + this.#digestOf(parameters);
     const cached = this.#results.get(key);
     if (cached !== undefined) return planOf(cached);
-    const nodeFacts = await provider.nodeFacts(parameters, context.signal);
     const { length } = canonical(parameters);
-    const result = await compile(() => {
+    const nodeFacts = await provider.nodeFacts(parameters, {
+      signal: context.signal,
+      run: async (steps) => run(steps, length),
+    });
+    const results = this.#results;
+    function* compile(): Steps<PlanResult> {
+      yield 'held';
       // Another mount of the class may have compiled it in the meantime.
-      const existing = this.#results.get(key);
+      const existing = results.get(key);
       if (existing !== undefined) return existing;
-      const compiled = provider.plan(parameters, nodeFacts);
-      this.#results.set(key, compiled, { size: sizeOf(length, compiled) });
+      const compiled = yield* provider.plan(parameters, nodeFacts);
+      results.set(key, compiled, { size: sizeOf(length, compiled) });
       compiled.problems.filter(({ severity }) => severity !== 'error').forEach(onWarning);
       return compiled;
-    }, length);
-    return planOf(result);
+    }
+    return planOf(await run(compile(), length));
   }
 
   /** Computed once per parameters object: a front door passes the same object again. */

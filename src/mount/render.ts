@@ -1,8 +1,8 @@
 import { createHash, createHmac } from 'node:crypto';
-import type { Steps } from '../concurrency/cpu-scheduler.ts';
 import { type FailureKind, SecretError, toSecretError } from '../core/errors.ts';
 import type { Encoding, FileRequest, FileSource, Plan, SecretRef, Selector } from '../core/plan.ts';
 import type { Outcome, SecretValue } from '../core/provider.ts';
+import { type Steps, runSteps } from '../core/steps.ts';
 import { toOwnBuffer } from '../formats/own-buffer.ts';
 import { type Extractor, type OpenSecret, createOpenSecret, nameSecret } from './extract.ts';
 import { createExpressionTime } from './expression-time.ts';
@@ -156,13 +156,7 @@ const worstFirst: readonly FailureKind[] = ['definite', 'request', 'internal', '
 /** @see Render */
 export function createRender(options: RenderOptions): Render {
   const renderSteps = createRenderSteps(options);
-  return (...args) => {
-    const steps = renderSteps(...args);
-    for (;;) {
-      const result = steps.next();
-      if (result.done === true) return result.value;
-    }
-  };
+  return (...args) => runSteps(renderSteps(...args));
 }
 
 /** How many bytes one step looks through. */

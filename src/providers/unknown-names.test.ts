@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import type { Problem } from '../core/plan.ts';
 import { providers } from './registry.ts';
+import { runSteps } from '../core/steps.ts';
 
 type Case = readonly [provider: string, name: string, severity: string, hint: string];
 
@@ -12,7 +13,7 @@ async function problemOf(
   const plan = await providers[provider]!.plan();
   const isAbout = ({ message }: Problem): boolean =>
     new RegExp(`(the parameter|unknown key:) ${name}\\b`).test(message);
-  return plan(parameters)
+  return runSteps(plan(parameters))
     .problems.filter(isAbout)
     .map(({ severity, hint }) => `${severity}: ${hint}`);
 }
@@ -88,6 +89,6 @@ describe('a parameter in the wrong place is one problem', () => {
   ])('%s of an object', async (key, hint) => {
     const plan = await providers.vault!.plan();
     const objects = `- {objectName: a, secretPath: secret/data/a, ${key}}`;
-    expect(plan({ objects }).problems).toMatchObject([{ severity: 'error', hint }]);
+    expect(runSteps(plan({ objects })).problems).toMatchObject([{ severity: 'error', hint }]);
   });
 });

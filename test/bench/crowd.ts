@@ -4,8 +4,21 @@ import type { RawMountRequest } from '../../src/csi/mount-request.ts';
 import { mountRequest } from './load.ts';
 import type { ServerProcess } from './server-process.ts';
 
-const pods = 110;
-const objectsPerPod = 250;
+/** Pods of one namespace that start at once. */
+type Crowd = {
+  readonly pods: number;
+  /** How many classes they have, one after the other. */
+  readonly classes: number;
+  readonly objects: number;
+  readonly filesPerObject: number;
+};
+
+const crowds: readonly Crowd[] = [
+  { pods: 110, classes: 1, objects: 250, filesPerObject: 1 },
+  { pods: 110, classes: 110, objects: 250, filesPerObject: 1 },
+  // Classes of 90 KiB.
+  { pods: 20, classes: 20, objects: 400, filesPerObject: 4 },
+];
 
 /** A JSON secret with enough keys for the crowd's objects. */
 export const crowdSecret = JSON.stringify(
@@ -13,41 +26,45 @@ export const crowdSecret = JSON.stringify(
 );
 
 /** Objects that select keys of ten JSON secrets. Each `variant` is a class of its own. */
-function crowdObjects(variant: number): string {
+function crowdObjects({ objects, filesPerObject }: Crowd, variant: number): string {
+  const files = (n: number): string =>
+    Array.from(
+      { length: filesPerObject },
+      (_, file) => `{path: key${(n + file) % 60}, objectAlias: file-${variant}-${n}-${file}}`,
+    ).join(', ');
   return Array.from(
-    { length: objectsPerPod },
-    (_, n) =>
-      `- objectName: crowd-${n % 10}\n  jmesPath: [{path: key${n % 60}, objectAlias: file-${variant}-${n}}]`,
+    { length: objects },
+    (_, n) => `- objectName: crowd-${n % 10}\n  jmesPath: [${files(n)}]`,
   ).join('\n');
 }
 
 /**
- * 110 pods of one namespace with 250 objects each start at once. Meanwhile another namespace mounts
- * a cached class. Each crowd has classes that the process has not seen.
+ * Pods of one namespace with large classes start at once. Meanwhile another namespace mounts a
+ * cached class. Each crowd has classes that the process has not seen.
  */
 export async function benchCrowd(
   start: () => Promise<ServerProcess>,
   neighbourObjects: string,
 ): Promise<void> {
   const rows: object[] = [];
-  for (const classes of [1, pods]) {
+  for (const crowd of crowds) {
     const server = await start();
     const client = new DriverClient({ socketPath: server.socketPath });
     const neighbour = new DriverClient({ socketPath: server.socketPath });
     const neighbourRequest = inNamespace('neighbour', mountRequest(neighbourObjects, 9_999));
     try {
       const alone = await measureNeighbour(neighbour, neighbourRequest, sleep(2_000));
-      const requests = Array.from({ length: pods }, (_, pod) =>
-        mountRequest(crowdObjects(pod % classes), pod),
+      const requests = Array.from({ length: crowd.pods }, (_, pod) =>
+        mountRequest(crowdObjects(crowd, pod % crowd.classes), pod),
       );
       const startedAt = performance.now();
-      const crowd = Promise.all(
+      const mounts = Promise.all(
         requests.map((request) => client.mount(request, { timeoutMs: 120_000 })),
       );
-      const beside = await measureNeighbour(neighbour, neighbourRequest, crowd);
-      const results = await crowd;
+      const beside = await measureNeighbour(neighbour, neighbourRequest, mounts);
+      const results = await mounts;
       rows.push({
-        'different classes': classes,
+        ...crowd,
         succeeded: results.filter(({ code }) => code === 'OK').length,
         'all done s': ((performance.now() - startedAt) / 1_000).toFixed(1),
         'neighbour p99 ms alone': alone.toFixed(1),
@@ -61,7 +78,7 @@ export async function benchCrowd(
     }
   }
   console.log(
-    `\n${pods} pods x ${objectsPerPod} objects at once in one namespace, and cached mounts of another one (<= 20 s; neighbour <= 50 ms)`,
+    '\npods that start at once in one namespace, and cached mounts of another one (<= 20 s; neighbour <= 50 ms)',
   );
   console.table(rows);
 }
@@ -73,9 +90,9 @@ async function measureNeighbour(
   end: Promise<unknown>,
 ): Promise<number> {
   const latencies: number[] = [];
-  const crowd = { isOver: false };
-  void end.finally(() => (crowd.isOver = true));
-  while (!crowd.isOver) {
+  const run = { isOver: false };
+  void end.finally(() => (run.isOver = true));
+  while (!run.isOver) {
     const startedAt = performance.now();
     const { code } = await client.mount(request, { timeoutMs: 120_000 });
     if (code !== 'OK') throw new Error(`the neighbour's mount failed: ${code}`);

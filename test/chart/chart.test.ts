@@ -7,6 +7,7 @@ import { readAwsConfig } from '../../src/providers/aws/config.ts';
 import { readCceConfig } from '../../src/providers/cce/config.ts';
 import { grantableProviders } from '../../src/providers/shared/identity/grants-file.ts';
 import { readVaultSettings } from '../../src/providers/vault/config.ts';
+import { runSteps } from '../../src/core/steps.ts';
 
 type Schema = {
   readonly properties?: Readonly<Record<string, Schema>>;
@@ -140,11 +141,13 @@ describe('the chart', () => {
     for (const [provider, known] of Object.entries(parameters)) {
       const plan = await providers[provider]!.plan();
       const isUnknownParameter = (name: string): boolean =>
-        plan({ [name]: 'x' }).problems.some(({ message }) => message.includes('is unknown to'));
+        runSteps(plan({ [name]: 'x' })).problems.some(({ message }) =>
+          message.includes('is unknown to'),
+        );
       expect(known.filter(isUnknownParameter)).toEqual([]);
       expect(isUnknownParameter('objets')).toBe(true);
       const requested = new Set<string>();
-      plan(new Proxy({}, { get: (_, name) => void requested.add(String(name)) }));
+      runSteps(plan(new Proxy({}, { get: (_, name) => void requested.add(String(name)) })));
       expect([...requested].filter((name) => !known.includes(name))).toEqual([]);
     }
   });
@@ -152,7 +155,7 @@ describe('the chart', () => {
   test('lists the providers that accept parameters in any letter case', async () => {
     const caseInsensitive = names.map(async (name) => {
       const plan = await providers[name]!.plan();
-      return plan({ OBJECTS: 'x' }).problems.some(({ message }) =>
+      return runSteps(plan({ OBJECTS: 'x' })).problems.some(({ message }) =>
         message.includes('is unknown to'),
       )
         ? []

@@ -2,14 +2,18 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { randomInt, randomUUID } from 'node:crypto';
 import { pino } from 'pino';
 import { SecretError, toSecretError } from '../../src/core/errors.ts';
-import type { FetchRequest, FetchResult } from '../../src/core/provider.ts';
+import type { FetchRequest, FetchResult, NodeFactsContext } from '../../src/core/provider.ts';
 import { toStatus } from '../../src/csi/mount-handler.ts';
 import { providers } from '../../src/providers/registry.ts';
 import type { InjectedFault } from '../fakes/http-server.ts';
 import { createMountPipeline } from '../fakes/mount-pipeline.ts';
 import { type ConformanceEnvironment, environments } from './environments.ts';
+import { runSteps } from '../../src/core/steps.ts';
 
 const neverAborted = new AbortController().signal;
+const factsContext: NodeFactsContext = {
+  ...{ signal: neverAborted, run: async (steps) => runSteps(steps) },
+};
 const remoteProviders = Object.keys(providers).filter((name) => name !== 'local');
 
 let environment: ConformanceEnvironment;
@@ -22,8 +26,8 @@ async function requestsFor(
 ): Promise<FetchRequest[]> {
   const { provider, workload } = environment;
   const parameters = environment.parameters(names);
-  const nodeFacts = await provider.nodeFacts(parameters, neverAborted);
-  const { plan, problems } = provider.plan(parameters, nodeFacts);
+  const nodeFacts = await provider.nodeFacts(parameters, factsContext);
+  const { plan, problems } = runSteps(provider.plan(parameters, nodeFacts));
   if (plan === undefined) throw new Error(JSON.stringify(problems));
   const context = { signal: neverAborted, notBefore: Date.now() };
   const grants = await provider.authorize(workload, plan, context);
@@ -138,8 +142,8 @@ describe.each(Object.keys(environments))('provider %s', (name) => {
   test('grants nothing to a workload without rights, and says how to get them', async () => {
     const { provider, stranger } = environment;
     const parameters = environment.parameters(['first']);
-    const nodeFacts = await provider.nodeFacts(parameters, neverAborted);
-    const { plan } = provider.plan(parameters, nodeFacts);
+    const nodeFacts = await provider.nodeFacts(parameters, factsContext);
+    const { plan } = runSteps(provider.plan(parameters, nodeFacts));
     const context = { signal: neverAborted, notBefore: Date.now() };
     const refused = await Promise.resolve(provider.authorize(stranger, plan!, context)).catch(
       (thrown: unknown) => thrown,

@@ -1,11 +1,12 @@
 import { describe, expect, test } from '@jest/globals';
 import type { Parameters } from '../../src/core/workload.ts';
 import { providers } from '../../src/providers/registry.ts';
+import { runSteps } from '../../src/core/steps.ts';
 
 async function problemsOf(provider: string, parameters: Parameters): Promise<readonly unknown[]> {
   const plan = await providers[provider]?.plan();
   if (plan === undefined) throw new Error(`no provider ${provider}`);
-  const { plan: compiled, problems } = plan(parameters);
+  const { plan: compiled, problems } = runSteps(plan(parameters));
   if (problems.some(({ severity }) => severity === 'error')) expect(compiled).toBeUndefined();
   return problems;
 }

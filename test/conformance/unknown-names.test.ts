@@ -2,6 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import type { Problem } from '../../src/core/plan.ts';
 import type { Parameters } from '../../src/core/workload.ts';
 import { providers } from '../../src/providers/registry.ts';
+import { runSteps } from '../../src/core/steps.ts';
 
 /** A class without problems of each provider: its parameters, and the fields of its object. */
 const classes: Readonly<
@@ -25,7 +26,7 @@ async function problemsOf(
   const complete = classes[name]!;
   const plan = await providers[name]!.plan();
   const objects = `- {${complete.fields}${field && `, ${field}`}}`;
-  return plan({ ...complete.parameters, ...parameters, objects }).problems;
+  return runSteps(plan({ ...complete.parameters, ...parameters, objects })).problems;
 }
 
 const linesOf = (problems: readonly Problem[]): readonly string[] =>

@@ -19,6 +19,7 @@ import { startFakeSts, type Agency } from './huawei-sts.ts';
 import { mintToken } from './service-account-token.ts';
 import { startFakeKubernetes } from './kubernetes.ts';
 import { createTestCa } from './tls.ts';
+import { runSteps } from '../../src/core/steps.ts';
 
 export const region = 'eu-west-101';
 export const project = '0605767eb280d5762fd5c0133b3f4b6a';
@@ -177,8 +178,10 @@ export async function startCceFixture(options: CceFixtureOptions = {}) {
   ) {
     const signal = requestOptions.signal ?? new AbortController().signal;
     const classParameters = typeof parameters === 'string' ? { objects: parameters } : parameters;
-    const nodeFacts = await provider.nodeFacts(classParameters, signal);
-    const { plan, problems } = provider.plan(classParameters, nodeFacts);
+    const nodeFacts = await provider.nodeFacts(classParameters, {
+      ...{ signal, run: async (steps) => runSteps(steps) },
+    });
+    const { plan, problems } = runSteps(provider.plan(classParameters, nodeFacts));
     if (plan === undefined)
       throw new Error(`no plan: ${problems.map(({ message }) => message).join('; ')}`);
     const grants = await provider.authorize(workload(podOptions), plan, {

@@ -12,6 +12,7 @@ import type {
   Provider,
   SecretValue,
 } from '../../src/core/provider.ts';
+import { inOneStep } from '../../src/core/steps.ts';
 
 /** One request as the provider received it. */
 export type FetchCall = Pick<
@@ -98,7 +99,7 @@ export function createScriptedProvider({
       renewalScript = responses;
     },
     nodeFacts: () => Promise.resolve(undefined),
-    plan: () => ({ problems: [] }),
+    plan: () => inOneStep('held', () => ({ problems: [] })),
     authorize: () => Promise.resolve([]),
     fetch(requests) {
       const fetchCalls = requests.map((request): FetchCall => {

@@ -19,6 +19,7 @@ import { SecretCache } from '../../src/cache/secret-cache.ts';
 import { formatOutcome } from './cache-fixture.ts';
 import type { TokenLifetime } from './vault-tokens.ts';
 import { startFakeVault } from './vault.ts';
+import { inOneStep } from '../../src/core/steps.ts';
 
 type Ref = string | Partial<SecretRef>;
 /** The pod of a read; by default of ServiceAccount `app` of `team-a`. */
@@ -72,7 +73,7 @@ export async function startVaultReader(
     const provider: Provider<VaultLogin, unknown, VaultSession> = {
       name: 'vault',
       nodeFacts: () => Promise.resolve(undefined),
-      plan: () => ({ problems: [] }),
+      plan: () => inOneStep('held', () => ({ problems: [] })),
       authorize: () => Promise.resolve([]),
       fetch: createFetch({ api, tokens, leases, rateLimits: config, now }),
       renew: (...args) => leases.renew(...args),

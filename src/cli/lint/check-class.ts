@@ -1,5 +1,6 @@
 import { type Plan, type Problem, problemText } from '../../core/plan.ts';
 import type { Provider } from '../../core/provider.ts';
+import { runSteps } from '../../core/steps.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import { nearestName } from '../../formats/suggest.ts';
 import type { SecretProviderClass } from './class-object.ts';
@@ -24,7 +25,7 @@ export function checkClass(spc: SecretProviderClass, planners: readonly Planner[
   if (planner === undefined)
     return { diagnostics: [...own, ...unknownProvider(spc, planners)], skipped: [] };
   if (!spc.hasParameters) return { diagnostics: own, skipped: [] };
-  const { plan, problems, skipped = [] } = planner.plan(spc.parameters);
+  const { plan, problems, skipped = [] } = runSteps(planner.plan(spc.parameters));
   const diagnostics = [
     ...own,
     ...oneOfEachTemplate(problems, spc.parameters)

@@ -21,7 +21,8 @@ afterEach(() => rm(dir, { recursive: true }));
  */
 const planner: Planner = {
   name: 'lines',
-  plan: (parameters) => {
+  // eslint-disable-next-line require-yield -- it has one step
+  *plan(parameters) {
     const ref = { service: 'local', name: 'x' };
     const problems: Problem[] = [];
     const files: FileRequest[] = [];

@@ -1,4 +1,5 @@
 import { providers } from '../../providers/registry.ts';
+import { runSteps } from '../../core/steps.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import { withoutDriverKeys } from '../../csi/mount-request.ts';
 import type { SecretProviderClass } from '../lint/class-object.ts';
@@ -12,8 +13,9 @@ export async function classWarnings(spc: SecretProviderClass): Promise<readonly 
   const entry = Object.hasOwn(providers, spc.provider) ? providers[spc.provider] : undefined;
   if (entry === undefined) return [];
   const plan = await entry.plan();
-  return plan(withoutDriverKeys(spc.parameters))
-    .problems.filter(({ severity }) => severity !== 'error')
+  const { problems } = runSteps(plan(withoutDriverKeys(spc.parameters)));
+  return problems
+    .filter(({ severity }) => severity !== 'error')
     .map(({ severity, message, hint, parameter, line, column }) => {
       const place = spc.locationOf(parameter, line, column);
       const remedy = hint === undefined ? '' : `; ${hint}`;

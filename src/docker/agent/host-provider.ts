@@ -1,5 +1,6 @@
 import type { HostStore } from '../../core/host-store.ts';
 import type { Provider } from '../../core/provider.ts';
+import { inOneStep } from '../../core/steps.ts';
 import { type CheckGrant, createAuthorize } from './authorize.ts';
 import { type HostPlan, planItems } from './items.ts';
 
@@ -20,7 +21,7 @@ export function createHostProvider(deps: HostProviderDeps): Provider<HostPlan> {
   return {
     name: provider,
     nodeFacts: async () => undefined,
-    plan: (parameters) => planItems(parameters, store),
+    plan: (parameters) => inOneStep('normal', () => planItems(parameters, store)),
     authorize: createAuthorize(deps),
     fetch: store.fetch,
     ...(store.renew && { renew: store.renew }),

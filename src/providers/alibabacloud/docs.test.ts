@@ -2,7 +2,10 @@ import { describe, expect, test } from '@jest/globals';
 import { syncedFileNames, readPage, variablesRead } from '../../../test/docs-page.ts';
 import { parseSharedIdentityGrants } from '../shared/identity/grants-file.ts';
 import { readAlibabaConfig } from './config.ts';
-import { planAlibaba } from './class/parameters.ts';
+import { planAlibaba as planInSteps } from './class/parameters.ts';
+import { runSteps } from '../../core/steps.ts';
+
+const planAlibaba = (...args: Parameters<typeof planInSteps>) => runSteps(planInSteps(...args));
 
 const { text: page, blocks, classes } = readPage('providers/alibabacloud.md');
 

@@ -1,9 +1,12 @@
 import { describe, expect, test } from '@jest/globals';
 import { syncedFileNames, readPage, variablesRead } from '../../../test/docs-page.ts';
 import { parseSharedIdentityGrants } from '../shared/identity/grants-file.ts';
-import { planAws } from './class/parameters.ts';
+import { planAws as planInSteps } from './class/parameters.ts';
 import { readAwsConfig } from './config.ts';
 import { irsaAudience, podIdentityAudience, roleAnnotation, roleArnPattern } from './principals.ts';
+import { runSteps } from '../../core/steps.ts';
+
+const planAws = (...args: Parameters<typeof planInSteps>) => runSteps(planInSteps(...args));
 
 const { text: page, blocks, documents, ofKind, classes } = readPage('providers/aws.md');
 

@@ -1,6 +1,9 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { planCce } from './class.ts';
+import { planCce as planInSteps } from './class.ts';
+import { runSteps } from '../../core/steps.ts';
+
+const planCce = (...args: Parameters<typeof planInSteps>) => runSteps(planInSteps(...args));
 
 const objects = (text: string): ReturnType<typeof planCce> => planCce({ objects: text });
 

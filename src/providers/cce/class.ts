@@ -1,6 +1,7 @@
 import type { FileRequest, PlanResult, Problem, SecretRef } from '../../core/plan.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { Parameters } from '../../core/workload.ts';
+import type { Steps } from '../../core/steps.ts';
 import { type YamlMap, readYamlList } from '../../formats/yaml-objects.ts';
 import { compileClass, reportMissingObjects } from '../shared/class/compile-class.ts';
 import {
@@ -84,13 +85,17 @@ type CceObject = NamedObject & {
 };
 
 /** Reads the parameter `objects` in the form of the add-on: the refs and the files. */
-export function readObjects(
+export function* readObjects(
   text: string,
   report: (problem: Problem) => void,
-): { readonly refs: readonly SecretRef[]; readonly files: readonly FileRequest[] } {
+): Steps<{ readonly refs: readonly SecretRef[]; readonly files: readonly FileRequest[] }> {
   const reportError = createProblemReporter(parameter, report)('error');
-  const maps = readYamlList(text, { parameter, report, keys: 'exact', yaml11 });
-  const objects = maps.map((map) => readObject(map, { reportError, report }));
+  const maps = yield* readYamlList(text, { parameter, report, keys: 'exact', yaml11 });
+  const objects: CceObject[] = [];
+  for (const map of maps) {
+    yield 'held';
+    objects.push(readObject(map, { reportError, report }));
+  }
   const files = objects.flatMap((object) => object.files);
   checkNames(objects, reportError);
   checkFileNames(files, reportError);
@@ -153,14 +158,14 @@ function readVersion(map: YamlMap, context: ReadContext): string {
 const defaultAudience = 'sts.huaweicloud.com';
 
 /** Compiles a SecretProviderClass of the CCE Secrets Manager for DEW add-on. Pure. */
-export function planCce(parameters: Parameters): PlanResult<CceLogin> {
-  return compileClass((reporter) => {
+export function planCce(parameters: Parameters): Steps<PlanResult<CceLogin>> {
+  return compileClass(function* (reporter) {
     const { report } = reporter;
     reportUnknownParameters(names, parameters, report);
     const login = readLogin(parameters, report);
     const { objects } = parameters;
     if (objects === undefined) return reportMissingObjects(reporter, parameters);
-    return { ...readObjects(objects, report), login };
+    return { ...(yield* readObjects(objects, report)), login };
   });
 }
 

@@ -1,7 +1,10 @@
 import { describe, expect, test } from '@jest/globals';
 import { readPage, syncedFileNames, variablesRead } from '../../../test/docs-page.ts';
-import { planCce } from './class.ts';
+import { planCce as planInSteps } from './class.ts';
 import { readCceConfig } from './config.ts';
+import { runSteps } from '../../core/steps.ts';
+
+const planCce = (...args: Parameters<typeof planInSteps>) => runSteps(planInSteps(...args));
 
 const { text: page, documents, classes } = readPage('providers/cce.md');
 

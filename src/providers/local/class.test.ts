@@ -1,7 +1,10 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { checkFilePath } from '../../formats/file-path.ts';
-import { checkSecretName, planLocal } from './class.ts';
+import { checkSecretName, planLocal as planInSteps } from './class.ts';
+import { runSteps } from '../../core/steps.ts';
+
+const planLocal = (...args: Parameters<typeof planInSteps>) => runSteps(planInSteps(...args));
 
 const files = (objects: string): unknown =>
   planLocal({ objects }).plan?.files.map(({ path, sources, mode, encoding, optional }) => {

@@ -7,6 +7,7 @@ import {
 } from '../../core/plan.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { Parameters } from '../../core/workload.ts';
+import type { Steps } from '../../core/steps.ts';
 import { type YamlMap, readYamlList } from '../../formats/yaml-objects.ts';
 import { compileClass, reportMissingObjects } from '../shared/class/compile-class.ts';
 import {
@@ -67,16 +68,18 @@ const names = { provider: 'local', parameters: [parameter], objectKeys };
 type Report = (problem: Problem) => void;
 
 /** Reads the parameter `objects`: the refs and the files. Reports all problems of all objects. */
-export function readObjects(
+export function* readObjects(
   text: string,
   report: Report,
-): { readonly refs: readonly SecretRef[]; readonly files: readonly FileRequest[] } {
+): Steps<{ readonly refs: readonly SecretRef[]; readonly files: readonly FileRequest[] }> {
   const reportError = createProblemReporter(parameter, report)('error');
   // A class can list a secret several times: in two versions, or for two files. Equal refs become
   // one.
   const refs = new Map<string, SecretRef>();
   const files: PositionedFile[] = [];
-  for (const object of readYamlList(text, { parameter, report, keys: 'exact' })) {
+  const objects = yield* readYamlList(text, { parameter, report, keys: 'exact' });
+  for (const object of objects) {
+    yield 'held';
     reportUnknownKeys(object, objectKeys, names);
     const name = readName(object, reportError);
     const parsedRef = readRef(object, name, reportError);
@@ -131,12 +134,12 @@ function readRef(
 export type LocalLogin = Readonly<Record<string, never>>;
 
 /** Compiles a class of the provider `local`: see docs/providers/local.md. Pure. */
-export function planLocal(parameters: Parameters): PlanResult<LocalLogin> {
-  return compileClass((reporter) => {
+export function planLocal(parameters: Parameters): Steps<PlanResult<LocalLogin>> {
+  return compileClass(function* (reporter) {
     const { report } = reporter;
     reportUnknownParameters(names, parameters, report);
     const { objects } = parameters;
     if (objects === undefined) return reportMissingObjects(reporter, parameters);
-    return { ...readObjects(objects, report), login: {} };
+    return { ...(yield* readObjects(objects, report)), login: {} };
   });
 }

@@ -3,7 +3,10 @@ import { readPage, type DocumentedClass } from '../../../test/docs-page.ts';
 import { parseSharedIdentityGrants } from '../shared/identity/grants-file.ts';
 import { parseDocument } from './store/document.ts';
 import { maxVersions } from './store/history.ts';
-import { planLocal } from './class.ts';
+import { planLocal as planInSteps } from './class.ts';
+import { runSteps } from '../../core/steps.ts';
+
+const planLocal = (...args: Parameters<typeof planInSteps>) => runSteps(planInSteps(...args));
 
 const { text: page, blocks, classes } = readPage('providers/local.md');
 

@@ -13,6 +13,7 @@ import { addVersion, removeVersions } from './store/history.ts';
 import { createLocalProvider } from './index.ts';
 import type { LocalLogin } from './class.ts';
 import { StoreWriter } from './store/writer.ts';
+import { runSteps } from '../../core/steps.ts';
 
 const canary = 'canary-91aa';
 const workload: Workload = {
@@ -63,7 +64,7 @@ function start(names = '["local/**"]') {
 type TestProvider = ReturnType<typeof start>;
 
 function plan(provider: TestProvider, objects: string): Plan<LocalLogin> {
-  const { plan, problems } = provider.plan({ objects });
+  const { plan, problems } = runSteps(provider.plan({ objects }));
   expect(problems).toEqual([]);
   return plan!;
 }
@@ -217,7 +218,9 @@ describe('provider local', () => {
     rmSync(files.keyFile);
     const provider = start();
     expect(provider.name).toBe('local');
-    expect(await provider.nodeFacts({}, authorizeContext.signal)).toBeUndefined();
+    const { signal } = authorizeContext;
+    const facts = await provider.nodeFacts({}, { signal, run: async (steps) => runSteps(steps) });
+    expect(facts).toBeUndefined();
     await expect(read(provider, '- objectName: eu/db')).rejects.toMatchObject({
       code: 'LOCAL_STORE_UNREADABLE',
     });

@@ -2,7 +2,13 @@ import { describe, expect, test } from '@jest/globals';
 import type { SecretError } from '../../core/errors.ts';
 import { readVaultSettings } from './config.ts';
 import { defaultMounts } from './types.ts';
-import { planVault } from './class/class.ts';
+import { planVault as planInSteps } from './class/class.ts';
+import { runSteps } from '../../core/steps.ts';
+
+const planVault =
+  (dialect: Parameters<typeof planInSteps>[0]) =>
+  (...args: Parameters<ReturnType<typeof planInSteps>>) =>
+    runSteps(planInSteps(dialect)(...args));
 
 type Env = Readonly<Record<string, string>>;
 const readSettings = (env: Env, dialect: 'vault' | 'openbao' = 'vault') =>

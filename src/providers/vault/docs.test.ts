@@ -3,7 +3,13 @@ import { parse } from 'yaml';
 import { syncedFileNames, readPage, variablesRead } from '../../../test/docs-page.ts';
 import { parseSharedIdentityGrants } from '../shared/identity/grants-file.ts';
 import { readVaultSettings } from './config.ts';
-import { planVault } from './class/class.ts';
+import { planVault as planInSteps } from './class/class.ts';
+import { runSteps } from '../../core/steps.ts';
+
+const planVault =
+  (dialect: Parameters<typeof planInSteps>[0]) =>
+  (...args: Parameters<ReturnType<typeof planInSteps>>) =>
+    runSteps(planInSteps(dialect)(...args));
 
 const { text: page, blocks, documents, classes } = readPage('providers/vault.md');
 

@@ -1,3 +1,4 @@
+import type { NodeFactsContext } from '../../../core/provider.ts';
 import type { Parameters } from '../../../core/workload.ts';
 import type { HomeRegion } from '../../shared/identity/home-region.ts';
 import type { AlibabaConfig } from '../config.ts';
@@ -14,14 +15,14 @@ export function createNodeFacts(deps: {
 }) {
   const { homeRegion } = deps;
   const { allowedEndpoints } = deps.config.cloud;
-  return async (parameters: Parameters, signal: AbortSignal): Promise<AlibabaNodeFacts> => {
-    const region = needsNodeRegion(parameters) ? await homeRegion.get(signal) : homeRegion.known;
+  return async (
+    parameters: Parameters,
+    { signal, run }: NodeFactsContext,
+  ): Promise<AlibabaNodeFacts> => {
+    // For a class with errors the user sees those errors, not one of the metadata service.
+    const { plan } = await run(planAlibaba(parameters));
+    const isNeeded = plan?.refs.some((ref) => ref.region === undefined) === true;
+    const region = isNeeded ? await homeRegion.get(signal) : homeRegion.known;
     return { allowedEndpoints, ...(region !== undefined && { region }) };
   };
-}
-
-/** False for a class with errors: the user sees those errors, not one of the metadata service. */
-function needsNodeRegion(parameters: Parameters): boolean {
-  const { plan } = planAlibaba(parameters);
-  return plan?.refs.some((ref) => ref.region === undefined) === true;
 }

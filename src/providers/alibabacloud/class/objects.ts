@@ -1,4 +1,5 @@
 import { type FileRequest, type SecretRef, refKey } from '../../../core/plan.ts';
+import type { Steps } from '../../../core/steps.ts';
 import { type YamlMap, readYamlList } from '../../../formats/yaml-objects.ts';
 import {
   type PositionedFile,
@@ -42,15 +43,15 @@ type ObjectItem = {
  * Reads the parameter `objects`: which secrets to read, and which files to make of them.
  * @param text YAML in the form of the vendor's provider
  */
-export function readObjects(
+export function* readObjects(
   text: string,
   context: ClassContext,
-): { readonly refs: readonly SecretRef[]; readonly files: readonly FileRequest[] } {
+): Steps<{ readonly refs: readonly SecretRef[]; readonly files: readonly FileRequest[] }> {
   const { parameter, report } = context;
   const reporterOf = createProblemReporter(parameter, report);
   const reportError = reporterOf('error');
   const objectContext = { ...context, reportError, warn: reporterOf('warning') };
-  const maps = readYamlList(text, { parameter, report, keys: 'any-case', yaml11 });
+  const maps = yield* readYamlList(text, { parameter, report, keys: 'any-case', yaml11 });
   // Several objects can name one secret, for different files. They share one ref.
   const refByKey = new Map<string, SecretRef>();
   const files: PositionedFile[] = [];
@@ -58,6 +59,7 @@ export function readObjects(
     ...context,
     hint: reporterOf('hint'),
   })) {
+    yield 'held';
     reportUnknownKeys(map, objectKeys, context.names);
     const hint = 'objectName is the name of the secret';
     const name = readRequiredText(map, 'objectName', hint, reportError);

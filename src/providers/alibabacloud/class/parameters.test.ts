@@ -1,8 +1,11 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import type { Selector } from '../../../core/plan.ts';
-import { planAlibaba } from './parameters.ts';
+import { planAlibaba as planInSteps } from './parameters.ts';
 import type { AlibabaNodeFacts } from '../types.ts';
+import { runSteps } from '../../../core/steps.ts';
+
+const planAlibaba = (...args: Parameters<typeof planInSteps>) => runSteps(planInSteps(...args));
 
 const facts: AlibabaNodeFacts = { region: 'cn-hangzhou', allowedEndpoints: [] };
 type OtherParameters = Readonly<Record<string, string>>;

@@ -1,6 +1,7 @@
 import type { PlanResult, Problem, SecretRef } from '../../../core/plan.ts';
 import { sanitizeUserText } from '../../../core/safe-text.ts';
 import type { Parameters } from '../../../core/workload.ts';
+import type { Steps } from '../../../core/steps.ts';
 import { compileClass, reportMissingObjects } from '../../shared/class/compile-class.ts';
 import {
   type RawParameter,
@@ -34,8 +35,8 @@ const names = {
 export function planAlibaba(
   parameters: Parameters,
   nodeFacts?: AlibabaNodeFacts,
-): PlanResult<AlibabaLogin> {
-  return compileClass((reporter) => {
+): Steps<PlanResult<AlibabaLogin>> {
+  return compileClass(function* (reporter) {
     const { report, skip } = reporter;
     const getParameter = readParameters(names, parameters, report);
     const podToken = readPodTokenSwitch(getParameter('usePodServiceAccountToken'), report);
@@ -43,7 +44,7 @@ export function planAlibaba(
     const region = readRegion(getParameter('region'), 'cn-hangzhou', report) ?? nodeFacts?.region;
     const objects = getParameter('objects');
     if (objects === undefined) return reportMissingObjects(reporter, parameters);
-    const { refs, files } = readObjects(objects.text, {
+    const { refs, files } = yield* readObjects(objects.text, {
       parameter: objects.name,
       ...{ names, report, skip, translatePath, region, nodeFacts },
     });

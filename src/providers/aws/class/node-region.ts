@@ -1,5 +1,6 @@
 import { SecretError } from '../../../core/errors.ts';
 import { sanitizeUserText } from '../../../core/safe-text.ts';
+import type { NodeFactsContext } from '../../../core/provider.ts';
 import type { Parameters } from '../../../core/workload.ts';
 import { type Nodes, regionLabel } from '../../../kube/nodes.ts';
 import { isRegion } from '../../shared/class/parameters.ts';
@@ -20,14 +21,15 @@ export function createHomeRegion(deps: {
 
 /** Finds the region of objects for which neither the class nor an ARN names one. */
 export function createNodeFacts(homeRegion: HomeRegion) {
-  return async (parameters: Parameters, signal: AbortSignal): Promise<AwsNodeFacts> =>
-    needsNodeRegion(parameters) ? { region: await homeRegion.get(signal) } : {};
-}
-
-/** Whether an object has no region yet. A class with errors needs none: the mount fails anyway. */
-function needsNodeRegion(parameters: Parameters): boolean {
-  const { plan } = planAws(parameters);
-  return plan?.refs.some((ref) => ref.region === undefined) === true;
+  return async (
+    parameters: Parameters,
+    { signal, run }: NodeFactsContext,
+  ): Promise<AwsNodeFacts> => {
+    // A class with errors needs no region: the mount fails anyway.
+    const { plan } = await run(planAws(parameters));
+    const isNeeded = plan?.refs.some((ref) => ref.region === undefined) === true;
+    return isNeeded ? { region: await homeRegion.get(signal) } : {};
+  };
 }
 
 async function nodeRegionOf(

@@ -2,7 +2,10 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import type { Selector } from '../../../core/plan.ts';
 import { checkFilePath, findPathClash } from '../../../formats/file-path.ts';
-import { type AwsNodeFacts, planAws } from './parameters.ts';
+import { type AwsNodeFacts, planAws as planInSteps } from './parameters.ts';
+import { runSteps } from '../../../core/steps.ts';
+
+const planAws = (...args: Parameters<typeof planInSteps>) => runSteps(planInSteps(...args));
 
 const nodeFacts: AwsNodeFacts = { region: 'eu-west-1' };
 type More = Readonly<Record<string, string>>;

@@ -7,6 +7,7 @@ import {
 } from '../../../core/plan.ts';
 import { sanitizeUserText } from '../../../core/safe-text.ts';
 import type { Parameters } from '../../../core/workload.ts';
+import type { Steps } from '../../../core/steps.ts';
 import { readYamlList } from '../../../formats/yaml-objects.ts';
 import { compileClass, reportMissingObjects } from '../../shared/class/compile-class.ts';
 import {
@@ -71,10 +72,10 @@ export type ObjectsContext = Pick<RefContext, 'region' | 'failoverRegion'> &
  * Reads the parameter `objects` in the format of AWS's provider.
  * @returns the secrets to read, and the files to make of them
  */
-export function readObjects(
+export function* readObjects(
   text: string,
   context: ObjectsContext,
-): { readonly refs: readonly SecretRef[]; readonly files: readonly FileRequest[] } {
+): Steps<{ readonly refs: readonly SecretRef[]; readonly files: readonly FileRequest[] }> {
   const { parameter, report } = context;
   const reportAs = createProblemReporter(parameter, report);
   const refContext = {
@@ -84,7 +85,9 @@ export function readObjects(
   // Objects that read the same secret, for files of different names, share one ref.
   const refByKey = new Map<string, SecretRef>();
   const files: PositionedFile[] = [];
-  for (const map of readYamlList(text, { parameter, report, keys: 'any-case', yaml11 })) {
+  const maps = yield* readYamlList(text, { parameter, report, keys: 'any-case', yaml11 });
+  for (const map of maps) {
+    yield 'held';
     reportUnknownKeys(map, objectKeys, names);
     const name = readRequiredText(
       map,
@@ -123,8 +126,11 @@ export type AwsNodeFacts = {
  * Compiles a SecretProviderClass of AWS's provider. Pure. Without `nodeFacts`, as in offline lint,
  * it skips the checks that need the region of the node.
  */
-export function planAws(parameters: Parameters, nodeFacts?: AwsNodeFacts): PlanResult<AwsLogin> {
-  return compileClass((reporter) => {
+export function planAws(
+  parameters: Parameters,
+  nodeFacts?: AwsNodeFacts,
+): Steps<PlanResult<AwsLogin>> {
+  return compileClass(function* (reporter) {
     const { report, skip } = reporter;
     const given = readParameters(names, parameters, report);
     const login = {
@@ -136,7 +142,7 @@ export function planAws(parameters: Parameters, nodeFacts?: AwsNodeFacts): PlanR
     const failoverRegion = readFailoverRegion(given('failoverRegion'), region, report);
     const objects = given('objects');
     if (objects === undefined) return reportMissingObjects(reporter, parameters);
-    const { refs, files } = readObjects(objects.text, {
+    const { refs, files } = yield* readObjects(objects.text, {
       parameter: objects.name,
       ...{ report, translatePath, region, failoverRegion },
     });

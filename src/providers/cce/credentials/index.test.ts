@@ -11,6 +11,7 @@ import {
   startCceFixture,
 } from '../../../../test/fakes/cce-fixture.ts';
 import { eventually } from '../../../../test/fakes/timers.ts';
+import { runSteps } from '../../../core/steps.ts';
 
 const minute = 60_000;
 const hour = 60 * minute;
@@ -336,7 +337,8 @@ test('uses static keys with a security token', async () => {
 
 test('plans without a region, and reports the missing variable at the first mount', async () => {
   await startFixture({ env: { HUAWEICLOUD_SDK_REGION: '' } });
-  expect(fixture.provider.plan({ objects: objectYaml('db_login') }).plan).toBeDefined();
+  const { plan } = runSteps(fixture.provider.plan({ objects: objectYaml('db_login') }));
+  expect(plan).toBeDefined();
   expect(await read()).toBe(
     'refused NOT_CONFIGURED: cce: Keyferry does not know the region of this cluster; set HUAWEICLOUD_SDK_REGION, such as eu-west-101',
   );

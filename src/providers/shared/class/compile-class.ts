@@ -1,4 +1,5 @@
 import type { Plan, PlanResult, Problem } from '../../../core/plan.ts';
+import type { Steps } from '../../../core/steps.ts';
 import type { Parameters } from '../../../core/workload.ts';
 import { mergeProblems } from './merge-problems.ts';
 import { parameterProblem } from './parameters.ts';
@@ -14,12 +15,12 @@ export type ClassReporter = {
  * Compiles a class. The result has a plan if `compile` returns one and reports no error.
  * @param compile reads the parameters; undefined if a class has no plan, after it reported why
  */
-export function compileClass<Login>(
-  compile: (reporter: ClassReporter) => Plan<Login> | undefined,
-): PlanResult<Login> {
+export function* compileClass<Login>(
+  compile: (reporter: ClassReporter) => Steps<Plan<Login> | undefined>,
+): Steps<PlanResult<Login>> {
   const skipped = new Set<string>();
   const found: Problem[] = [];
-  const plan = compile({
+  const plan = yield* compile({
     report: (problem) => void found.push(problem),
     skip: (check) => void skipped.add(check),
   });

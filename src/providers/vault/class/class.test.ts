@@ -3,7 +3,13 @@ import fc from 'fast-check';
 import { refKey } from '../../../core/plan.ts';
 import { compileNameGlob } from '../../../formats/name-glob.ts';
 import { type VaultNodeFacts, defaultMounts } from '../types.ts';
-import { planVault } from './class.ts';
+import { planVault as planInSteps } from './class.ts';
+import { runSteps } from '../../../core/steps.ts';
+
+const planVault =
+  (dialect: Parameters<typeof planInSteps>[0]) =>
+  (...args: Parameters<ReturnType<typeof planInSteps>>) =>
+    runSteps(planInSteps(dialect)(...args));
 
 const nodeFacts: VaultNodeFacts = {
   addresses: ['https://vault:8200'],

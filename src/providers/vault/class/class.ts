@@ -1,5 +1,6 @@
 import type { PlanResult } from '../../../core/plan.ts';
 import type { Parameters } from '../../../core/workload.ts';
+import type { Steps } from '../../../core/steps.ts';
 import { compileClass, reportMissingObjects } from '../../shared/class/compile-class.ts';
 import type { VaultNodeFacts, VaultLogin } from '../types.ts';
 import { readLogin } from './login.ts';
@@ -12,13 +13,13 @@ import { readVaultParameters } from './parameters.ts';
  * lacks what only the operator's settings give.
  */
 export function planVault(dialect: VaultLogin['dialect']) {
-  return (parameters: Parameters, nodeFacts?: VaultNodeFacts): PlanResult<VaultLogin> =>
-    compileClass((reporter) => {
+  return (parameters: Parameters, nodeFacts?: VaultNodeFacts): Steps<PlanResult<VaultLogin>> =>
+    compileClass(function* (reporter) {
       const { report, skip } = reporter;
       const getParameter = readVaultParameters(dialect, parameters, report);
       const login = readLogin(dialect, { getParameter, nodeFacts, report, skip });
       if (getParameter('objects') === undefined) return reportMissingObjects(reporter, parameters);
-      const { refs, files } = readObjects(parameters.objects ?? '', login, report);
+      const { refs, files } = yield* readObjects(parameters.objects ?? '', login, report);
       return { refs, files, login };
     });
 }

@@ -6,6 +6,7 @@ import {
   refKey,
 } from '../../../core/plan.ts';
 import { sanitizeUserText } from '../../../core/safe-text.ts';
+import type { Steps } from '../../../core/steps.ts';
 import { type YamlMap, readYamlList } from '../../../formats/yaml-objects.ts';
 import {
   type FileOptions,
@@ -52,11 +53,11 @@ const parameter = 'objects';
  * Reads the parameter `objects` in the format of the vendors' providers: what to read, and the
  * files.
  */
-export function readObjects(
+export function* readObjects(
   text: string,
   { dialect, tls }: Pick<VaultLogin, 'dialect' | 'tls'>,
   report: (problem: Problem) => void,
-): { readonly refs: readonly SecretRef[]; readonly files: readonly FileRequest[] } {
+): Steps<{ readonly refs: readonly SecretRef[]; readonly files: readonly FileRequest[] }> {
   const names = classNamesOf(dialect);
   const reportAt = createProblemReporter(parameter, report);
   const reader = {
@@ -73,7 +74,9 @@ export function readObjects(
   const files: PositionedFile[] = [];
   // The vendors' parsers leave out an item without content.
   const options = { parameter, report, keys: 'exact', skipEmptyItems: true } as const;
-  for (const map of readYamlList(text, options)) {
+  const maps = yield* readYamlList(text, options);
+  for (const map of maps) {
+    yield 'held';
     reportUnknownKeys(map, objectKeys, names);
     const name = readRequiredText(
       map,
