@@ -39,7 +39,7 @@ USER 65532:65532
 # A small heap, whose young generation one thread collects. No Maglev compiler, which would take 40 MiB (docs/adr/0013).
 # malloc returns free memory to the node.
 ENV MALLOC_TRIM_THRESHOLD_=131072
-ENTRYPOINT ["/usr/bin/node", "--max-semi-space-size=1", "--max-old-space-size=64", "--no-maglev", "--no-parallel-scavenge", "/keyferry.js"]
+ENTRYPOINT ["/usr/bin/node", "--max-semi-space-size=4", "--max-old-space-size=64", "--no-maglev", "--no-parallel-scavenge", "/keyferry.js"]
 CMD ["serve"]
 
 # The agent of `docker dso`: make image-docker, after make shim. It mounts a tmpfs, so it runs as root;

@@ -8,7 +8,7 @@ import { dirname, join } from 'node:path';
 
 const [first, ...rest] = process.argv.slice(2);
 const [program, ...references] =
-  first === 'soak' ? ['soak'] : ['bench', 'bare-server', 'bare-store-client'];
+  first === 'soak' ? ['soak'] : ['bench', 'bare-server', 'bare-store-client', 'bare-aws-server'];
 const args = first === 'soak' ? rest : process.argv.slice(2);
 // CommonJS has no `import.meta`, with which the servers of test/servers find their files.
 const ownDirectories = {

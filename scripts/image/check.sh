@@ -80,7 +80,7 @@ container() {
   chown "$uid" "$health"
   node -e '
     const [rootfs, uid, providers, health, local, grants, port, more] = process.argv.slice(1);
-    const args = ["/usr/bin/node", "--max-semi-space-size=1", "--max-old-space-size=64", "--no-maglev", "--no-parallel-scavenge", "/keyferry.js", "serve", "--providers=local", "--shared-identity-grants=/etc/keyferry/grants/grants.yaml"];
+    const args = ["/usr/bin/node", "--max-semi-space-size=4", "--max-old-space-size=64", "--no-maglev", "--no-parallel-scavenge", "/keyferry.js", "serve", "--providers=local", "--shared-identity-grants=/etc/keyferry/grants/grants.yaml"];
     console.log(JSON.stringify({ rootfs, args, uid: Number(uid), env: ["KEYFERRY_HEALTH_ADDRESS=unix:/run/keyferry/health.sock,127.0.0.1:" + port],
       writable: { "/var/run/secrets-store-csi-providers": providers, "/run/keyferry": health }, readable: { "/var/lib/keyferry": local, "/etc/keyferry/grants": grants }, ...JSON.parse(more) }));
   ' "$root" "$uid" "$providers" "$health" "$work/local" "$work/grants" "$port" "$more" >"$bundle/options"

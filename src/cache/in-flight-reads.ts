@@ -1,5 +1,5 @@
-import { linkedController, raceWithAbort } from '../concurrency/deadline.ts';
-import { SharedCall } from '../concurrency/single-flight.ts';
+import { raceWithAbort } from '../concurrency/deadline.ts';
+import { SharedCall, abandonedReason } from '../concurrency/single-flight.ts';
 import { SecretError, toSecretError } from '../core/errors.ts';
 import type {
   FetchRequest,
@@ -27,7 +27,7 @@ class InFlightRead extends SharedCall<FetchResult> {
 
   constructor(
     { grant, urgency, patience = () => 0 }: ReadRequest,
-    read: (abandoned: AbortSignal) => Promise<FetchResult>,
+    read: (controller: AbortController) => Promise<FetchResult>,
   ) {
     super(read);
     this.instance = grant.workload.instance;
@@ -73,7 +73,7 @@ export class InFlightReads {
   /** The read in flight for a key, if it still has a waiter. */
   find(key: string): InFlightRead | undefined {
     const inFlightRead = this.#reads.get(key);
-    return inFlightRead === undefined || inFlightRead.abandoned ? undefined : inFlightRead;
+    return inFlightRead === undefined || inFlightRead.isCancelled ? undefined : inFlightRead;
   }
 
   /**
@@ -81,9 +81,9 @@ export class InFlightReads {
    * any waiter. It is not called for a read that all waiters have left.
    */
   start(key: string, request: ReadRequest, onResult: OnResult): InFlightRead {
-    const inFlightRead = new InFlightRead(request, async (abandoned) => {
+    const inFlightRead = new InFlightRead(request, async (controller) => {
       try {
-        return await this.#read(request, onResult, abandoned);
+        return await this.#read(request, onResult, controller);
       } finally {
         if (this.#reads.get(key) === inFlightRead) this.#reads.delete(key);
       }
@@ -95,10 +95,9 @@ export class InFlightReads {
   async #read(
     { provider, ...request }: ReadRequest,
     onResult: OnResult,
-    abandoned: AbortSignal,
+    controller: AbortController,
   ): Promise<FetchResult> {
     let sentAt = this.#now();
-    const { controller, unlink } = linkedController(abandoned);
     const onTimeout = (): void => controller.abort(readTimeoutError(provider, request.grant));
     let timer = setTimeout(onTimeout, rateLimitWaitTimeoutMs);
     let started = false;
@@ -119,11 +118,10 @@ export class InFlightReads {
       // The last waiter left, or the time was up. The response may still come later.
       void response.then((late) => this.#onLateResult(provider, request.grant, late));
       result = { kind: 'failed', error: toSecretError(reason) };
-      if (abandoned.aborted) return result;
+      if (reason === abandonedReason) return result;
     } finally {
       started = true;
       clearTimeout(timer);
-      unlink();
     }
     return onResult(result, sentAt);
   }

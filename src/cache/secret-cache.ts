@@ -185,11 +185,13 @@ export class SecretCache {
       const patience: Patience = hasMoreAttempts
         ? () => 0
         : () => Math.max(0, patienceEnd - this.#now());
+      const attempt = (signal: AbortSignal): Promise<Attempt> =>
+        this.#attempt(provider, candidate, patience, signal);
       const result =
         this.#lookUp(candidate) ??
-        (await limitAttemptTime(waiter, hasMoreAttempts, this.#now, candidate.ref, (signal) =>
-          this.#attempt(provider, candidate, patience, signal),
-        ));
+        (await (hasMoreAttempts
+          ? limitAttemptTime(waiter, this.#now, candidate.ref, attempt)
+          : attempt(waiter.signal)));
       if (result.kind === 'value') {
         return toOutcome(candidate, result.value, candidate === grant ? result.source : 'fallback');
       }
@@ -310,17 +312,15 @@ export class SecretCache {
 }
 
 /**
- * Limits an attempt to half of the waiter's remaining time if more attempts can follow. It rejects
+ * Limits an attempt after which more can follow to half of the waiter's remaining time. It rejects
  * only with the reason of the waiter's signal.
  */
 async function limitAttemptTime(
   { signal, deadline }: Waiter,
-  hasMoreAttempts: boolean,
   now: () => number,
   ref: SecretRef,
   work: (signal: AbortSignal) => Promise<Attempt>,
 ): Promise<Attempt> {
-  if (!hasMoreAttempts) return work(signal);
   try {
     return await withTimeout(
       Math.max(0, (deadline - now()) / 2),

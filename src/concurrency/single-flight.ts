@@ -2,9 +2,12 @@ import { SecretError } from '../core/errors.ts';
 import { currentCaller, outlasts } from './caller.ts';
 import { raceWithAbort } from './deadline.ts';
 
+/** Why a call is cancelled that no caller waits for. */
+export const abandonedReason = new SecretError('CANCELLED', 'no caller waits for this any more');
+
 /**
- * A call whose result several callers wait for. `work` starts at once, under a signal that fires
- * when the last caller has left.
+ * A call whose result several callers wait for. `work` starts at once. Its controller aborts when
+ * the last caller has left, with {@link abandonedReason}; `work` may abort it sooner.
  */
 export class SharedCall<T> {
   /** On whose behalf the call was started. */
@@ -14,8 +17,8 @@ export class SharedCall<T> {
   #waiters = 0;
   #completed = false;
 
-  constructor(work: (signal: AbortSignal) => Promise<T>) {
-    this.#result = work(this.#controller.signal);
+  constructor(work: (controller: AbortController) => Promise<T>) {
+    this.#result = work(this.#controller);
     const markCompleted = (): void => {
       this.#completed = true;
     };
@@ -23,10 +26,8 @@ export class SharedCall<T> {
     this.#result.then(markCompleted, markCompleted);
   }
 
-  /**
-   * All callers left before the call completed. It is being cancelled, so no caller may join it.
-   */
-  get abandoned(): boolean {
+  /** It is being cancelled, so no caller may join it. */
+  get isCancelled(): boolean {
     return this.#controller.signal.aborted;
   }
 
@@ -37,8 +38,7 @@ export class SharedCall<T> {
       return await raceWithAbort(this.#result, signal);
     } finally {
       this.#waiters -= 1;
-      if (this.#waiters === 0 && !this.#completed)
-        this.#controller.abort(new SecretError('CANCELLED', 'no caller waits for this any more'));
+      if (this.#waiters === 0 && !this.#completed) this.#controller.abort(abandonedReason);
     }
   }
 }
@@ -60,7 +60,7 @@ export class SingleFlight<T> {
     for (;;) {
       signal.throwIfAborted();
       const inFlightCall = this.#calls.get(key);
-      if (inFlightCall === undefined || inFlightCall.abandoned) break;
+      if (inFlightCall === undefined || inFlightCall.isCancelled) break;
       try {
         return await inFlightCall.join(signal);
       } catch (thrown) {
@@ -68,9 +68,9 @@ export class SingleFlight<T> {
         if (!outlasts(currentCaller().patience, inFlightCall.starter.patience)) throw thrown;
       }
     }
-    const call = new SharedCall(async (callSignal) => {
+    const call = new SharedCall(async (controller) => {
       try {
-        return await work(callSignal);
+        return await work(controller.signal);
       } finally {
         if (this.#calls.get(key) === call) this.#calls.delete(key);
       }

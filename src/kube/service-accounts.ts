@@ -77,19 +77,19 @@ export class ServiceAccounts {
     if (known !== undefined && isFresh(known.requestedAt)) return known.account;
     const joinable = this.#reads
       .get(key)
-      ?.find((read) => read.startedAt >= notBefore && !read.call.abandoned);
+      ?.find((read) => read.startedAt >= notBefore && !read.call.isCancelled);
     return (joinable ?? this.#startRead(key, namespace, name)).call.join(signal);
   }
 
   #startRead(key: string, namespace: string, name: string): PendingRead {
     const { api, now } = this.#deps;
     const queue = this.#reads.get(key) ?? [];
-    const previous = queue.findLast((read) => !read.call.abandoned);
+    const previous = queue.findLast((read) => !read.call.isCancelled);
     let markEnded = (): void => undefined;
     const ended = new Promise<void>((resolve) => {
       markEnded = resolve;
     });
-    const call = new SharedCall(async (signal) => {
+    const call = new SharedCall(async ({ signal }) => {
       try {
         await raceWithAbort(previous?.ended ?? Promise.resolve(), signal);
         read.startedAt = now();

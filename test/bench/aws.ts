@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { DriverClient } from '../../src/csi/client.ts';
 import type { RawMountRequest } from '../../src/csi/mount-request.ts';
 import { mountRequest } from '../driver/request.ts';
@@ -6,6 +6,7 @@ import { awsRegion } from '../fakes/aws-cloud.ts';
 import { startAwsFixture, type AwsFixture } from '../fakes/aws-fixture.ts';
 import { startServer, type ServerProcess } from './server-process.ts';
 
+const bareServerBundle = join(dirname(process.argv[1] ?? ''), 'bare-aws-server.cjs');
 const concurrency = 16;
 const latencyMs = 10;
 
@@ -58,14 +59,17 @@ export async function benchAws(
     ...{ 'idle MiB': 26.5, 'MiB after': goProviderMemory[each.identity] },
     'sockets left open': '2 a mount',
   }));
-  for (const each of cases) {
-    const fixture = await startAwsFixture();
-    try {
-      rows.push(await measure(fixture, each, { serveArgs, dir, count }));
-    } finally {
-      await fixture.close();
+  for (const each of cases)
+    for (const provider of each.identity === 'IRSA' ? ['Keyferry'] : ['Keyferry', 'bare']) {
+      const fixture = await startAwsFixture();
+      const start = provider === 'bare' ? startBareServer : startKeyferry;
+      try {
+        const row = await measure(fixture, each, { dir, count, start, serveArgs });
+        rows.push({ provider, ...row });
+      } finally {
+        await fixture.close();
+      }
     }
-  }
   console.log(
     `\naws: ${count} mounts after ${count} others, each of a new pod, ${concurrency} at once, before a fake over TLS that takes ${latencyMs} ms for each call`,
   );
@@ -76,10 +80,10 @@ async function measure(
   fixture: AwsFixture,
   { identity, secrets, limits }: Case,
   {
-    serveArgs,
-    dir,
+    start,
     count,
-  }: { readonly serveArgs: readonly string[]; readonly dir: string; readonly count: number },
+    ...options
+  }: StartOptions & { readonly start: typeof startKeyferry; readonly count: number },
 ): Promise<object> {
   const names = Array.from({ length: secrets }, (_, n) => `secret-${n}`);
   for (const name of names) fixture.secretsManager.put(name, 'x'.repeat(100));
@@ -88,7 +92,7 @@ async function measure(
   const requests = Array.from({ length: 2 * count }, (_, n) =>
     createRequest(fixture, `pod-${n}`, identity, names),
   );
-  const server = await startKeyferry(fixture, { serveArgs, dir, limits });
+  const server = await start(fixture, { ...options, limits, names });
   const client = new DriverClient({ socketPath: server.socketPath });
   const run = async (batch: readonly RawMountRequest[]): Promise<void> => {
     const remaining = [...batch];
@@ -113,13 +117,7 @@ async function measure(
     const perMount = (counter: keyof ReturnType<typeof countCalls>): string =>
       ((calls[counter] - before.calls[counter]) / count).toFixed(2);
     return {
-      ...{
-        provider: 'Keyferry',
-        identity,
-        secrets,
-        limits,
-        'mounts/s': Math.round(count / seconds),
-      },
+      ...{ identity, secrets, limits, 'mounts/s': Math.round(count / seconds) },
       'CPU ms a mount': ((server.cpu() - before.cpu) / 1_000 / count).toFixed(2),
       'store calls a mount': perMount('store'),
       'logins a mount': perMount('logins'),
@@ -134,13 +132,22 @@ async function measure(
   }
 }
 
+type StartOptions = { readonly serveArgs: readonly string[]; readonly dir: string };
+type ServerOptions = StartOptions & Pick<Case, 'limits'> & { readonly names: readonly string[] };
+
+/** Only grpc-js, undici and AWS's signer. */
+function startBareServer(
+  fixture: AwsFixture,
+  { dir, names }: ServerOptions,
+): Promise<ServerProcess> {
+  const socket = join(dir, 'bare-aws.sock');
+  const stores = [fixture.agent.ipv4.url.href, fixture.secretsManager.url.href, fixture.caFile];
+  return startServer([bareServerBundle, socket, ...stores, awsRegion, names.join(',')], socket);
+}
+
 function startKeyferry(
   fixture: AwsFixture,
-  {
-    serveArgs,
-    dir,
-    limits,
-  }: { readonly serveArgs: readonly string[]; readonly dir: string } & Pick<Case, 'limits'>,
+  { serveArgs, dir, limits }: ServerOptions,
 ): Promise<ServerProcess> {
   const { server, tokenFile, caFile } = fixture.kubernetes;
   const kube = [

@@ -20,7 +20,7 @@ export type ServerProcess = {
 
 /** The limits of production: the measures apply under them. */
 export const productionFlags = [
-  '--max-semi-space-size=1',
+  '--max-semi-space-size=4',
   '--max-old-space-size=64',
   '--no-maglev',
   '--no-parallel-scavenge',

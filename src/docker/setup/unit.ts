@@ -6,7 +6,7 @@ export const unitMark =
 
 /** Flags of Node as in the image: a small heap, which one thread collects (docs/adr/0013). */
 export const nodeFlags = [
-  '--max-semi-space-size=1',
+  '--max-semi-space-size=4',
   '--max-old-space-size=64',
   '--no-maglev',
   '--no-parallel-scavenge',

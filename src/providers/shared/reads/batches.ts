@@ -45,7 +45,7 @@ export function readInBatches<C>(
   const resultByRequest = new Map<FetchRequest<C>, Promise<FetchResult>>();
   for (const batch of groupIntoBatches(requests.filter(isBatchable), options)) {
     if (batch.length === 1) continue;
-    const sharedCall = new SharedCall((signal) => callBatch(batch, signal, options));
+    const sharedCall = new SharedCall(({ signal }) => callBatch(batch, signal, options));
     batch.forEach((request, index) => {
       const result = sharedCall
         .join(request.signal)
