@@ -1,3 +1,5 @@
+import type { SecretError } from '../core/errors.ts';
+import { statusText } from '../core/safe-text.ts';
 import type { StoreConfig, StoreType } from '../core/host-store.ts';
 import type { Injection } from './model/types.ts';
 
@@ -132,3 +134,12 @@ export type AgentFailure = {
   readonly message: string;
   readonly hint?: string;
 };
+
+/** An error as a response has it. */
+export function toFailure({ code, message, hint }: SecretError): AgentFailure {
+  return {
+    code,
+    message: statusText(message),
+    ...(hint !== undefined && { hint: statusText(hint) }),
+  };
+}

@@ -18,21 +18,31 @@ import type { DsoRef } from '../model/reference.ts';
 import type { Injection } from '../model/types.ts';
 import { isVolumeName } from '../model/volumes.ts';
 import { installShim } from '../volume/shim-file.ts';
-import { checkStore } from './check-store.ts';
+import { checkStore } from '../delivery/check-store.ts';
 import { createControlApi, toFailureResponse } from './control-api.ts';
 import { CreatedVolumes } from './created-volumes.ts';
-import { type DeliverContext, type Delivery, type Wanted, instanceOf } from './deliver.ts';
+import {
+  type DeliverContext,
+  type Delivery,
+  type Wanted,
+  instanceOf,
+} from '../delivery/deliver.ts';
 import { readProjectDocument } from './documents.ts';
-import { type EffectiveStore, type HostConfig, effectiveStore } from './effective-store.ts';
+import {
+  type EffectiveStore,
+  type HostConfig,
+  effectiveStore,
+} from '../delivery/effective-store.ts';
 import { type Handle, JsonServer } from './json-server.ts';
-import { readMountRecord, versionIn } from './mount-record.ts';
+import { readMountRecord } from './mount-record.ts';
 import { Projects } from './projects.ts';
 import { SecretWatch } from './secret-watch.ts';
 import type { ServiceMounts } from './service-mounts.ts';
-import { StateDirectory } from './state-file.ts';
-import { statusOf } from './status.ts';
-import { keysFrom, storeNameOf } from './store-names.ts';
-import type { Stores } from './stores.ts';
+import { versionIn } from '../delivery/delivery-record.ts';
+import { StateDirectory } from '../delivery/state-file.ts';
+import { statusOf } from '../delivery/status.ts';
+import { keysFrom, storeNameOf } from '../delivery/store-names.ts';
+import type { Stores } from '../delivery/stores.ts';
 import { createVolumeDriver, pluginContentType, toDriverError } from './volume-driver.ts';
 
 /** What a {@link DockerAgent} needs. */
