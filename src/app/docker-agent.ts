@@ -67,7 +67,7 @@ export async function composeDockerAgent({
   const stores = new Stores({
     openStore: (config, name) => openHostStore(config, { ...storeDeps, name }),
     isGranted: compileGrants(host.config.agent.grants),
-    configFile: host.file,
+    host,
   });
   const pipeline = createPipeline({
     ...{ providers: stores.providers, cacheBytes, maxMounts, registry, log, now },

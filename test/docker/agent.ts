@@ -120,7 +120,7 @@ export class TestAgent {
     const stores = new Stores({
       openStore: async () => store.open(),
       isGranted: compileGrants(host.config.agent.grants),
-      configFile: host.file,
+      host,
     });
     const pipeline = createPipeline({
       ...{
