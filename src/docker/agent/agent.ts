@@ -23,7 +23,7 @@ import {
   type Wanted,
   instanceOf,
 } from '../delivery/deliver.ts';
-import { readProjectDocument } from './documents.ts';
+import { readProjectDocument } from '../delivery/documents.ts';
 import { type EffectiveStore, effectiveStore } from '../delivery/effective-store.ts';
 import {
   type WholeHostConfig,

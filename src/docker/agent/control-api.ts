@@ -9,7 +9,7 @@ import {
   type StoreSecret,
   toFailure,
 } from '../agent-api.ts';
-import { readRefreshRequest, readRegistration } from './documents.ts';
+import { readRefreshRequest, readRegistration } from '../delivery/documents.ts';
 import type { Handle, JsonRequest, JsonResponse } from './json-server.ts';
 
 /** What the API does; see agent-api.ts. */

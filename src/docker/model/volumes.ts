@@ -32,6 +32,11 @@ export function isVolumeName(name: string): boolean {
   return projectPattern.test(project) && servicePattern.test(service);
 }
 
+/** Whether it is the name of a volume of this project, or begins with one. */
+export function isVolumeOf(project: string, name: string): boolean {
+  return Object.values(volumeNames(project, '')).some((prefix) => name.startsWith(prefix));
+}
+
 /** The agent's name as a volume driver. */
 export const defaultDriver = 'dso';
 
