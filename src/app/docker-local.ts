@@ -2,11 +2,10 @@ import { realpath } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Registry } from 'prom-client';
 import { SecretError } from '../core/errors.ts';
-import type { HostStore } from '../core/host-store.ts';
-import type { FetchRequest, FetchResult } from '../core/provider.ts';
 import { sanitizeUserText } from '../core/safe-text.ts';
 import type { Docker } from '../docker/compose/docker.ts';
 import { LocalReader } from '../docker/local/local-reader.ts';
+import { refuseLeases } from '../docker/local/refuse-leases.ts';
 import { userConfigFile } from '../docker/local/user-places.ts';
 import { placesBelow } from '../docker/setup/places.ts';
 import { installShim } from '../docker/volume/shim-file.ts';
@@ -38,7 +37,7 @@ export function composeLocalReader(deps: ComposeLocalDeps): LocalReader {
     },
     openStores: async (host, keyDirectory) =>
       createHostPipeline({
-        ...{ host, env, log, registry: new Registry(), wrapStore: withoutLeases },
+        ...{ host, env, log, registry: new Registry(), wrapStore: refuseLeases },
         caFile: env.DSO_CA_FILE === '' ? undefined : env.DSO_CA_FILE,
         versionKey: await loadVersionKey(keyDirectory),
         // Nothing is cached before, and nothing after.
@@ -70,34 +69,4 @@ async function findShims(env: ComposeLocalDeps['env'], program: string): Promise
       hint: 'build it with make shim, and make the plugin a link into the release: ln -s "$PWD/dist/docker-dso" ~/.docker/cli-plugins/; or name its directory with DSO_SHIM_DIR',
     },
   );
-}
-
-/** A credential that nothing renews would end while its service runs. */
-function withoutLeases(store: HostStore, name: string): HostStore {
-  const refuseLease = async (
-    { grant, signal }: FetchRequest,
-    result: FetchResult,
-  ): Promise<FetchResult> => {
-    const lease = result.kind === 'value' ? result.value.lease : undefined;
-    if (lease === undefined) return result;
-    // If it cannot be given back, it ends by itself.
-    await store.release?.(grant, lease, signal).catch(() => undefined);
-    const error = new SecretError(
-      'NOT_CONFIGURED',
-      `${sanitizeUserText(name)}: ${sanitizeUserText(grant.ref.name)} is a credential with an end, and in local mode nothing renews it`,
-      { hint: 'start its service with the agent: sudo docker dso system setup' },
-    );
-    return { kind: 'failed', error };
-  };
-  return {
-    ...store,
-    fetch: (requests) => {
-      const results = store.fetch(requests);
-      return requests.map(async (request, index) => {
-        const result = await results[index];
-        if (result === undefined) throw new SecretError('INTERNAL', 'a read has no result');
-        return refuseLease(request, result);
-      });
-    },
-  };
 }

@@ -4,7 +4,12 @@ import { createRateLimiterMetrics } from '../concurrency/rate-limiter.ts';
 import type { Presence } from '../concurrency/workload-memory.ts';
 import type { HostStore } from '../core/host-store.ts';
 import { compileGrants } from '../docker/delivery/authorize.ts';
-import { type DeliverContext, type Delivery, type Wanted, deliver } from '../docker/delivery/deliver.ts';
+import {
+  type DeliverContext,
+  type Delivery,
+  type Wanted,
+  deliver,
+} from '../docker/delivery/deliver.ts';
 import type { WholeHostConfig } from '../docker/delivery/host-requests.ts';
 import { Stores } from '../docker/delivery/stores.ts';
 import { openHostStore } from '../providers/host-stores.ts';

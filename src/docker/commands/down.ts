@@ -1,8 +1,11 @@
 import type { SecretReader } from '../agent-api.ts';
 import { commandFlags, isOn, readFlags, valuesOf } from '../compose/flags.ts';
 import { loadModel } from '../compose/model.ts';
+import { LocalCleanup } from '../local/local-cleanup.ts';
 import { defaultDriver, isVolumeOf } from '../model/volumes.ts';
 import type { CommandContext } from './context.ts';
+
+type Cleanup = Pick<SecretReader, 'deleteProject' | 'mayHaveProjects'>;
 
 /**
  * Runs `docker compose down`. If the whole application goes, its volumes of secrets go too, and the
@@ -31,12 +34,8 @@ export async function down(context: CommandContext): Promise<number> {
 }
 
 /** An application may have been started with the agent, and in local mode as well. */
-async function readersToTell({
-  agent,
-  mode,
-  openLocal,
-}: CommandContext): Promise<readonly SecretReader[]> {
-  const readers = mode === 'local' ? [agent] : [agent, await openLocal()];
+async function readersToTell({ agent, mode, env }: CommandContext): Promise<readonly Cleanup[]> {
+  const readers = mode === 'local' ? [agent] : [agent, new LocalCleanup(env)];
   const may = await Promise.all(readers.map((reader) => reader.mayHaveProjects()));
   return readers.filter((_, index) => may[index]);
 }

@@ -77,10 +77,7 @@ async function containersOf(
   project: string,
   service: string,
 ): Promise<readonly Container[]> {
-  const labels = [
-    `com.docker.compose.project=${project}`,
-    `com.docker.compose.service=${service}`,
-  ];
+  const labels = [`com.docker.compose.project=${project}`, `com.docker.compose.service=${service}`];
   const found = await findContainers(docker, labels, { all: true });
   if ('errors' in found) throw toEngineError(found.errors);
   return found.containers;
@@ -119,10 +116,7 @@ function asJson(
   })}\n`;
 }
 
-function asText(
-  { project, service, isLocal }: Subject,
-  status: ServiceStatus | undefined,
-): string {
+function asText({ project, service, isLocal }: Subject, status: ServiceStatus | undefined): string {
   const { state = 'INACTIVE', mounts = 0, secrets = [], failure } = status ?? {};
   const first = `Secret injection status: ${state}\n`;
   const name = escapeUnprintable(service);
@@ -143,7 +137,9 @@ function asText(
     first,
     `${about}\n`,
     ...(isLocal
-      ? ['Mode: local, without an agent. Nothing rotates these secrets: docker dso up reads them again.\n']
+      ? [
+          'Mode: local, without an agent. Nothing rotates these secrets: docker dso up reads them again.\n',
+        ]
       : []),
     ...(cause === undefined ? [] : [escapeUnprintable(`${failure?.code ?? ''}: ${cause}`), '\n']),
     '\n',

@@ -39,13 +39,13 @@ export function goneStatuses(
   return Array.from(services, (service) => {
     const own = gone.filter((each) => each.service === service);
     return {
-    ...{ project, service, state: 'FAILED', secrets: [] },
-    mounts: own.filter(({ isRunning }) => isRunning).length,
-    failure: {
-      code: 'NOT_CONFIGURED',
-      message: `you have no directory of its secrets: ${sanitizeExternalText(own[0]?.binds.get(secretsDirectory) ?? '', [])} is gone after a logout or a restart of the machine, or is of another user`,
-      hint: 'what runs goes on, and does not start again before: docker dso --mode local up -d',
-    },
+      ...{ project, service, state: 'FAILED', secrets: [] },
+      mounts: own.filter(({ isRunning }) => isRunning).length,
+      failure: {
+        code: 'NOT_CONFIGURED',
+        message: `you have no directory of its secrets: ${sanitizeExternalText(own[0]?.binds.get(secretsDirectory) ?? '', [])} is gone after a logout or a restart of the machine, or is of another user`,
+        hint: 'what runs goes on, and does not start again before: docker dso --mode local up -d',
+      },
     };
   });
 }

@@ -33,14 +33,10 @@ import { statusOf } from '../delivery/status.ts';
 import { keysFrom, storeNameOf } from '../delivery/store-names.ts';
 import type { Stores } from '../delivery/stores.ts';
 import { checkEngineIsHere } from './engine-here.ts';
+import { LocalCleanup } from './local-cleanup.ts';
 import { goneStatuses, isLocal, serviceOf } from './local-containers.ts';
 import { type LocalRecord, LocalRecords } from './local-records.ts';
-import {
-  type LocalDelivery,
-  hasLocalVolumes,
-  removeLocalVolumes,
-  writeLocalVolumes,
-} from './local-volumes.ts';
+import { type LocalDelivery, writeLocalVolumes } from './local-volumes.ts';
 import { type LocalPlaces, findLocalPlaces, prepareLocalPlaces } from './user-places.ts';
 
 /** The stores of a user, open. */
@@ -76,10 +72,12 @@ const readMs = 110_000;
  */
 export class LocalReader implements SecretReader {
   readonly #options: LocalReaderOptions;
+  readonly #cleanup: LocalCleanup;
   #config: Promise<WholeHostConfig> | undefined;
 
   constructor(options: LocalReaderOptions) {
     this.#options = options;
+    this.#cleanup = new LocalCleanup(options.env);
   }
 
   async info(): Promise<AgentInfo> {
@@ -108,14 +106,12 @@ export class LocalReader implements SecretReader {
     await this.#write(deliveries);
   }
 
-  async deleteProject(name: string): Promise<void> {
-    const places = await findLocalPlaces(this.#options.env);
-    if (places !== undefined) await removeLocalVolumes(name, places);
+  deleteProject(name: string): Promise<void> {
+    return this.#cleanup.deleteProject(name);
   }
 
-  async mayHaveProjects(): Promise<boolean> {
-    const places = await findLocalPlaces(this.#options.env);
-    return places !== undefined && (await hasLocalVolumes(places));
+  mayHaveProjects(): Promise<boolean> {
+    return this.#cleanup.mayHaveProjects();
   }
 
   async services(project?: string): Promise<readonly ServiceStatus[]> {
@@ -199,8 +195,8 @@ export class LocalReader implements SecretReader {
 
   async #records(): Promise<readonly LocalRecord[]> {
     const places = await findLocalPlaces(this.#options.env);
-    const isThere = places !== undefined && (await hasLocalVolumes(places));
-    return isThere ? new LocalRecords(places.records).load() : [];
+    const isThere = await this.mayHaveProjects();
+    return isThere && places !== undefined ? new LocalRecords(places.records).load() : [];
   }
 
   async #write(deliveries: readonly LocalDelivery[]): Promise<void> {

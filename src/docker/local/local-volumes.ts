@@ -1,8 +1,8 @@
-import { readdir, rm, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { Injection } from '../model/types.ts';
-import { isVolumeOf, volumeNames } from '../model/volumes.ts';
+import { volumeNames } from '../model/volumes.ts';
 import { type Delivery, type Wanted, variableKey } from '../delivery/deliver.ts';
 import { isSameDelivery, recordOf } from '../delivery/delivery-record.ts';
 import { writeFilesVolume, writeVariablesVolume } from '../volume/volume-files.ts';
@@ -56,22 +56,6 @@ export async function writeLocalVolumes(
   } finally {
     process.umask(umask);
   }
-}
-
-/** Removes what a project's containers have mounted. Without it, they cannot start again. */
-export async function removeLocalVolumes(
-  project: string,
-  { volumes, records }: LocalPlaces,
-): Promise<void> {
-  for (const directory of [volumes, records])
-    for (const name of await readdir(directory).catch(() => []))
-      if (isVolumeOf(project, name))
-        await rm(join(directory, name), { recursive: true, force: true });
-}
-
-/** Whether local mode has written something that is still there. */
-export async function hasLocalVolumes({ volumes }: LocalPlaces): Promise<boolean> {
-  return (await readdir(volumes).catch(() => [])).length > 0;
 }
 
 function nameOf({ wanted: { injection } }: LocalRecord): string {

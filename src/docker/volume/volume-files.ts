@@ -92,7 +92,8 @@ function ignoreExisting(thrown: unknown): void {
 
 const remedies: Readonly<Record<string, string>> = {
   ENOSPC: 'stop containers with large secrets, or make the tmpfs larger: mount -o remount,size=..',
-  EPERM: 'only root can give files away: run the agent as root, or leave uid and gid out of dso.yaml',
+  EPERM:
+    'only root can give files away: run the agent as root, or leave uid and gid out of dso.yaml',
 };
 
 function cannotWrite(cause: unknown): SecretError {
