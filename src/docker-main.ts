@@ -40,7 +40,7 @@ async function contextOf(line: CommandLine, docker: Docker): Promise<CommandCont
   const program = process.argv[1] ?? '';
   const openLocal = async (): Promise<SecretReader> =>
     (await import('./app/docker-local.ts')).composeLocalReader({
-      ...{ version: KEYFERRY_VERSION, env, docker, program },
+      ...{ version: KEYFERRY_VERSION, env, docker, program, stderr },
     });
   const openAgent = async (): Promise<SecretReader> =>
     new (await import('./docker/commands/agent-client.ts')).AgentClient(env);

@@ -126,6 +126,25 @@ describeIfAvailable('a tmpfs', hasTmpfs ? [] : ['a tmpfs at /dev/shm'])(
       expect(calls).not.toContain('dso://');
     });
 
+    test('warns of a mapping that takes the whole text, and of a credential in plain text', async () => {
+      const text = readFileSync(join(folder, 'dso.yaml'), 'utf8');
+      const vault = '{type: vault, address: https://v, auth: {method: token, params: {token: x}}}';
+      configure(`${text}  vault: ${vault}\ndefaults: {provider: local}\n`);
+      writeFileSync(
+        join(folder, 'app/dso.yaml'),
+        'secrets: [{name: my-app/db, mappings: {password: DB_PASSWORD}}]\n',
+      );
+      await docker.answer(answers({ app: { ...app.app, environment: { DB_PASSWORD: null } } }));
+      const { code, stderr } = await run('dso --mode local up -d');
+      expect(code).toBe(0);
+      expect(stderr).toMatch(
+        /warning: service app: a mapping names a key, .* is used for env\/DB_PASSWORD\n/,
+      );
+      expect(stderr).toMatch(
+        /warning: .*dso.yaml line 3: token stands in the file in plain text; /,
+      );
+    });
+
     test('gives Compose the same the second time', async () => {
       await docker.answer(answers(app));
       await run('dso --mode local up -d');

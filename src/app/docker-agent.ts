@@ -42,7 +42,11 @@ export async function composeDockerAgent({
 }: ComposeDockerAgentDeps): Promise<DockerAgentComposition> {
   const now = Date.now;
   const hint = 'run the agent as root, or name another file with --config';
-  const host = await readHostConfig(settings.config, { log, hint });
+  const file = settings.config;
+  const host = await readHostConfig(file, {
+    hint,
+    warn: (message, details) => log.warn({ file, ...details }, message),
+  });
   const volumesDir = resolve(settings.volumesDir);
   await prepareTmpfs(volumesDir, { log });
   const { refreshInterval, maxStale, firstMountPatience } = settings;

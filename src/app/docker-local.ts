@@ -2,13 +2,14 @@ import { realpath } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { Registry } from 'prom-client';
 import { SecretError } from '../core/errors.ts';
-import { sanitizeUserText } from '../core/safe-text.ts';
+import { escapeUnprintable, sanitizeUserText } from '../core/safe-text.ts';
 import type { Docker } from '../docker/compose/docker.ts';
 import { LocalReader } from '../docker/local/local-reader.ts';
 import { refuseLeases } from '../docker/local/refuse-leases.ts';
 import { userConfigFile } from '../docker/local/user-places.ts';
 import { placesBelow } from '../docker/setup/places.ts';
 import { installShim } from '../docker/volume/shim-file.ts';
+import type { Output } from '../formats/terminal-style.ts';
 import { loadVersionKey } from '../mount/version-key.ts';
 import { createLog } from '../telemetry/log.ts';
 import { readHostConfig } from './host-config.ts';
@@ -21,19 +22,29 @@ export type ComposeLocalDeps = {
   readonly docker: Docker;
   /** The file of the plugin. */
   readonly program: string;
+  readonly stderr: Output;
 };
 
 /** The composition root of local mode: as that of the agent, for one command. */
 export function composeLocalReader(deps: ComposeLocalDeps): LocalReader {
-  const { version, env, docker, program } = deps;
+  const { version, env, docker, program, stderr } = deps;
+  const warn = (text: string): void =>
+    void stderr.write(`docker dso: warning: ${escapeUnprintable(text)}\n`);
   // A failed read is reported by the command.
   const log = createLog('error', 'text');
   return new LocalReader({
-    ...{ version, env, docker },
+    ...{ version, env, docker, warn },
     async readConfig() {
       const hint = 'check its rights, or name another file with DSO_USER_CONFIG';
       const file = userConfigFile(env, process.getuid?.());
-      return { ...(await readHostConfig(file, { log, hint })), isOfUser: true };
+      const host = await readHostConfig(file, {
+        hint,
+        // A file that is missing fails where a store is needed.
+        warn(message, { line, hint: remedy }) {
+          if (line !== undefined) warn(`${file} line ${line}: ${message}; ${remedy ?? ''}`);
+        },
+      });
+      return { ...host, isOfUser: true };
     },
     openStores: async (host, keyDirectory) =>
       createHostPipeline({

@@ -212,7 +212,7 @@ describe('docker dso init', () => {
 
     test('writes the configuration of a user, and says how to use it', async () => {
       const env = { HOME: '/home/a', XDG_CONFIG_HOME: directory };
-      const options = { makeLocalStore, userId: 1000, env, noConfig: true };
+      const options = { makeLocalStore, userId: 1000, env, noConfig: true as const };
       const { out } = await init(['--mode', 'local'], options);
       const file = join(directory, 'dso/dso.yaml');
       expect(out).toContain(`config      ${file} (new)\n`);

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { withTimeout } from '../../concurrency/deadline.ts';
 import { SecretError, toSecretError } from '../../core/errors.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
@@ -32,6 +33,7 @@ import {
 import { statusOf } from '../delivery/status.ts';
 import { keysFrom, storeNameOf } from '../delivery/store-names.ts';
 import type { Stores } from '../delivery/stores.ts';
+import { mountOf } from '../volume/mount-table.ts';
 import { checkEngineIsHere } from './engine-here.ts';
 import { LocalCleanup } from './local-cleanup.ts';
 import { goneStatuses, isLocal, serviceOf } from './local-containers.ts';
@@ -59,6 +61,8 @@ export type LocalReaderOptions = {
   readonly openStores: (host: WholeHostConfig, keyDirectory: string) => Promise<LocalStores>;
   /** Copies the shim into a directory. @returns its path @throws SecretError */
   readonly installShim: (directory: string) => Promise<string>;
+  /** Shows a warning to the user. */
+  readonly warn: (text: string) => void;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 };
@@ -202,8 +206,18 @@ export class LocalReader implements SecretReader {
   async #write(deliveries: readonly LocalDelivery[]): Promise<void> {
     if (deliveries.length === 0) return;
     const places = await this.#places();
-    const shim = await this.#options.installShim(places.directory);
-    await writeLocalVolumes(deliveries, places, { shim, now: this.#options.now() });
+    const { installShim, warn, now } = this.#options;
+    for (const { wanted, delivery } of deliveries)
+      if (delivery.wholeTexts.length > 0)
+        warn(
+          `service ${wanted.injection.service}: a mapping names a key, and its secret is no JSON object: the whole text is used for ${delivery.wholeTexts.join(', ')}`,
+        );
+    if (await isNoexec(places.volumes))
+      warn(
+        `${places.volumes} is mounted with noexec: with newer versions of runc, containers cannot start the shim from it; mount it with exec`,
+      );
+    const shim = await installShim(places.directory);
+    await writeLocalVolumes(deliveries, places, { shim, now: now() });
   }
 
   async #withStores<T>(
@@ -221,6 +235,12 @@ export class LocalReader implements SecretReader {
       await opened.close();
     }
   }
+}
+
+/** Older versions of runc ignore it, so it is no error. */
+async function isNoexec(path: string): Promise<boolean> {
+  const table = await readFile('/proc/self/mountinfo', 'utf8').catch(() => '');
+  return mountOf(path, table)?.options.includes('noexec') === true;
 }
 
 /** @throws SecretError the first failure, and the names of the other services that have one */
