@@ -262,7 +262,9 @@ services:
       await rm(join(runtime, 'dso'), { recursive: true });
       const { code, stderr } = await engine.docker(['start', 'shop-app-1']);
       expect(code).not.toBe(0);
-      expect(stderr).toContain(`${runtime}/dso/volumes/dso_shop.app`);
+      expect(stderr).toContain(
+        `bind source path does not exist: ${runtime}/dso/volumes/dso_shop.app`,
+      );
       const shown = await dsoOutput('inspect app');
       expect(shown).toMatch(/^Secret injection status: FAILED\n/);
       expect(shown).toContain('is gone after a logout or a restart of the machine');

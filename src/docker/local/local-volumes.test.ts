@@ -58,7 +58,7 @@ test('writes what every user of a container can read, whatever the umask is', as
   const umask = process.umask(0o077);
   try {
     await write(deliveryOf('p1', 't1'), 1);
-    expect(process.umask()).toBe(0o077);
+    expect(process.umask(0o077)).toBe(0o077);
   } finally {
     process.umask(umask);
   }
