@@ -5,7 +5,7 @@ import { prepareLocalPlaces } from '../local/user-places.ts';
 import { type Finding, failedBy, fine } from './findings.ts';
 import { checkVolumes } from './host.ts';
 
-/** What local mode needs instead of an agent: an engine of this machine, and a tmpfs of the user. */
+/** What local mode needs instead of an agent: an engine of this machine, a tmpfs of the user. */
 export async function checkLocal(
   docker: Pick<Docker, 'capture'>,
   env: Environment,
