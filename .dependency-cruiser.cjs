@@ -102,7 +102,7 @@ module.exports = {
       severity: 'error',
       from: {
         path: '^src/',
-        pathNot: '^src/(providers/[^/]+|docker/agent)/authorize\\.ts$|\\.test\\.ts$',
+        pathNot: '^src/(providers/[^/]+|docker/delivery)/authorize\\.ts$|\\.test\\.ts$',
       },
       to: { path: '^src/core/grant\\.ts$' },
     },

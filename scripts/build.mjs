@@ -31,14 +31,16 @@ const programOptions = {
     KEYFERRY_MIN_NODE: JSON.stringify(minimumNode),
   },
 };
-// The licenses of deferred packages are added to this file.
-await rm('dist/keyferry.js.LEGAL.txt', { force: true });
+// The licenses of deferred packages are added to these files.
+for (const name of ['keyferry.js', 'docker-dso'])
+  await rm(`dist/${name}.LEGAL.txt`, { force: true });
+const deferred = deferredPackages(options, Object.keys(dependencies));
 await build({
   ...programOptions,
   entryPoints: ['src/main.ts'],
   outfile: 'dist/keyferry.js',
   banner: { js: '#!/usr/bin/env node' },
-  plugins: [...options.plugins, deferredPackages(options, Object.keys(dependencies))],
+  plugins: [...options.plugins, deferred],
 });
 await chmod('dist/keyferry.js', 0o755);
 
@@ -60,5 +62,6 @@ await build({
   entryPoints: ['src/docker-main.ts'],
   outfile: 'dist/docker-dso',
   banner: { js: `#!/bin/sh\n':' //; ${shell}` },
+  plugins: [...options.plugins, deferred],
 });
 await chmod('dist/docker-dso', 0o755);

@@ -1,7 +1,8 @@
 import { describeOldNode } from './cli/node-version.ts';
 import { SecretError, errorCodeOf, toSecretError } from './core/errors.ts';
 import { escapeUnprintable, sanitizeUserText } from './core/safe-text.ts';
-import type { CommandContext } from './docker/commands/context.ts';
+import type { SecretReader } from './docker/agent-api.ts';
+import type { CommandContext, Mode } from './docker/commands/context.ts';
 import { helpText, isOwnCommand } from './docker/commands/help.ts';
 import { commands } from './docker/commands/index.ts';
 import { type CommandLine, readCommandLine } from './docker/compose/command-line.ts';
@@ -35,14 +36,32 @@ function dockerFor(line: CommandLine): Docker {
 
 /** Loads the code that talks to the agent, which most commands of Compose do not need. */
 async function contextOf(line: CommandLine, docker: Docker): Promise<CommandContext> {
-  const { AgentClient } = await import('./docker/commands/agent-client.ts');
+  const mode = modeOf(line);
+  const program = process.argv[1] ?? '';
+  const openLocal = async (): Promise<SecretReader> =>
+    (await import('./app/docker-local.ts')).composeLocalReader({
+      ...{ version: KEYFERRY_VERSION, env, docker, program, stderr },
+    });
+  const openAgent = async (): Promise<SecretReader> =>
+    new (await import('./docker/commands/agent-client.ts')).AgentClient(env);
   return {
     ...{ version: KEYFERRY_VERSION, env, cwd: process.cwd(), stdin, stdout, stderr, line, docker },
-    agent: new AgentClient(env),
-    program: process.argv[1] ?? '',
+    agent: mode === 'local' ? await openLocal() : await openAgent(),
+    ...{ mode, openLocal, program },
     makeLocalStore: async (paths) => (await import('./app/local-store.ts')).makeLocalStore(paths),
     setExitCode: (code) => (process.exitCode = code),
   };
+}
+
+/** @throws SecretError INVALID_REQUEST for a mode that does not exist */
+function modeOf({ mode }: CommandLine): Mode | undefined {
+  const chosen = mode ?? env.DSO_MODE ?? '';
+  if (chosen === '') return undefined;
+  if (chosen === 'agent' || chosen === 'local') return chosen;
+  const name = mode === undefined ? 'DSO_MODE' : '--mode';
+  throw new SecretError('INVALID_REQUEST', `${name} cannot be ${sanitizeUserText(chosen)}`, {
+    hint: 'write local for starts without an agent, or agent',
+  });
 }
 
 /** Commands of Compose that need nothing of ours run as they are. */

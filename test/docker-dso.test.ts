@@ -721,7 +721,7 @@ describe('docker dso inspect', () => {
     { when: '^ps .*project=shop .*service=app', stdout: 'abc\n' },
     {
       when: '^container inspect .* abc$',
-      stdout: `${JSON.stringify({ name: '/shop-app-1', env })}\n`,
+      stdout: `${JSON.stringify({ name: '/shop-app-1', env, isRunning: true })}\n`,
     },
   ];
 
@@ -765,7 +765,8 @@ DB_PASSWORD                dso://my-app/db#password   aws     v7        2026-01-
     const { stdout, stderr } = await run('dso inspect app --format json');
     expect(stderr).toBe('');
     expect(JSON.parse(stdout)).toEqual({
-      ...{ version: 1, project: 'shop', service: 'app', status: 'ACTIVE', containers: 1 },
+      ...{ version: 1, project: 'shop', service: 'app', mode: 'agent' },
+      ...{ status: 'ACTIVE', containers: 1 },
       secrets: [
         { ...status.secrets[0], deliveredAt: '2026-01-31T12:00:00.000Z' },
         status.secrets[1],

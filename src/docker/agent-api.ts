@@ -1,5 +1,8 @@
+import type { SecretError } from '../core/errors.ts';
+import { statusText } from '../core/safe-text.ts';
 import type { StoreConfig, StoreType } from '../core/host-store.ts';
 import type { Injection } from './model/types.ts';
+import type { VolumeSource } from './model/volumes.ts';
 
 /**
  * The agent's API: JSON over HTTP on a unix socket. The plugin is its only client. No value of a
@@ -19,6 +22,8 @@ import type { Injection } from './model/types.ts';
  */
 export type AgentInfo = {
   readonly version: string;
+  /** `local`: there is no agent, and each command reads the stores itself. Default: `agent`. */
+  readonly mode?: 'agent' | 'local';
   /** The file of its configuration. */
   readonly configFile: string;
   readonly stores: readonly StoreInfo[];
@@ -132,3 +137,38 @@ export type AgentFailure = {
   readonly message: string;
   readonly hint?: string;
 };
+
+/**
+ * Who reads the secrets for the plugin: the agent of the host or, in local mode, the plugin itself.
+ * All methods throw SecretError.
+ */
+export type SecretReader = {
+  /** @throws SecretError NOT_CONFIGURED also if no agent runs */
+  info(): Promise<AgentInfo>;
+  /** Where the engine takes the volumes from. */
+  volumes(): Promise<VolumeSource>;
+  /** @param selected the services that start now; local mode reads no others */
+  putProject(
+    name: string,
+    project: ProjectRegistration,
+    selected: ReadonlySet<string>,
+  ): Promise<void>;
+  /** Forgets a project. */
+  deleteProject(name: string): Promise<void>;
+  /** Whether there can be something to forget. */
+  mayHaveProjects(): Promise<boolean>;
+  /** @param project absent: of all projects */
+  services(project?: string): Promise<readonly ServiceStatus[]>;
+  storeSecrets(store: string): Promise<readonly StoreSecret[]>;
+  checkStore(store: string): Promise<StoreCheck>;
+  refresh(secret: RefreshRequest): Promise<RefreshResult>;
+};
+
+/** An error as a response has it. */
+export function toFailure({ code, message, hint }: SecretError): AgentFailure {
+  return {
+    code,
+    message: statusText(message),
+    ...(hint !== undefined && { hint: statusText(hint) }),
+  };
+}

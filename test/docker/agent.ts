@@ -9,9 +9,9 @@ import { SecretError } from '../../src/core/errors.ts';
 import type { HostStore } from '../../src/core/host-store.ts';
 import type { FetchRequest, FetchResult } from '../../src/core/provider.ts';
 import { DockerAgent } from '../../src/docker/agent/agent.ts';
-import { compileGrants } from '../../src/docker/agent/authorize.ts';
-import { deliver } from '../../src/docker/agent/deliver.ts';
-import { Stores } from '../../src/docker/agent/stores.ts';
+import { compileGrants } from '../../src/docker/delivery/authorize.ts';
+import { deliver } from '../../src/docker/delivery/deliver.ts';
+import { Stores } from '../../src/docker/delivery/stores.ts';
 import type { ProjectRegistration } from '../../src/docker/agent-api.ts';
 import { readDsoConfig } from '../../src/docker/config/read.ts';
 import type { Injection } from '../../src/docker/model/types.ts';
@@ -120,7 +120,7 @@ export class TestAgent {
     const stores = new Stores({
       openStore: async () => store.open(),
       isGranted: compileGrants(host.config.agent.grants),
-      configFile: host.file,
+      host,
     });
     const pipeline = createPipeline({
       ...{

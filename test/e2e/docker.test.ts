@@ -1,8 +1,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
-import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { secretValue } from '../docker/secret-value.ts';
 import { describeIfAvailable } from '../if-available.ts';
 import { buildCompose, missingDockerDependencies, type Engine } from '../servers/docker/engine.ts';
 import { findPlanted } from '../servers/docker/find-planted.ts';
@@ -17,9 +17,6 @@ import {
 } from './docker-environment.ts';
 
 const missingDependencies = await missingDockerDependencies();
-
-/** A value that no file of this machine has by chance. */
-const secretValue = (): string => `planted-${randomBytes(12).toString('hex')}`;
 
 /** The containers, images, networks and volumes of an engine. */
 async function everythingOf({ output }: Engine): Promise<string> {

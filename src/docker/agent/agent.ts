@@ -5,7 +5,6 @@ import { raceWithAbort, withTimeout } from '../../concurrency/deadline.ts';
 import { SecretError, toSecretError } from '../../core/errors.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import type {
-  AgentInfo,
   ProjectRegistration,
   RefreshRequest,
   RefreshResult,
@@ -13,32 +12,41 @@ import type {
   StoreCheck,
   StoreSecret,
 } from '../agent-api.ts';
-import type { DsoConfig } from '../config/types.ts';
-import type { DsoRef } from '../model/reference.ts';
-import type { Injection } from '../model/types.ts';
 import { isVolumeName } from '../model/volumes.ts';
 import { installShim } from '../volume/shim-file.ts';
-import { checkStore } from './check-store.ts';
+import { checkStore } from '../delivery/check-store.ts';
 import { createControlApi, toFailureResponse } from './control-api.ts';
 import { CreatedVolumes } from './created-volumes.ts';
-import { type DeliverContext, type Delivery, type Wanted, instanceOf } from './deliver.ts';
-import { readProjectDocument } from './documents.ts';
-import { type EffectiveStore, type HostConfig, effectiveStore } from './effective-store.ts';
+import {
+  type DeliverContext,
+  type Delivery,
+  type Wanted,
+  instanceOf,
+} from '../delivery/deliver.ts';
+import { readProjectDocument } from '../delivery/documents.ts';
+import { type EffectiveStore, effectiveStore } from '../delivery/effective-store.ts';
+import {
+  type WholeHostConfig,
+  checkReferences,
+  describeHost,
+  listSecrets,
+} from '../delivery/host-requests.ts';
 import { type Handle, JsonServer } from './json-server.ts';
-import { readMountRecord, versionIn } from './mount-record.ts';
+import { readMountRecord } from './mount-record.ts';
 import { Projects } from './projects.ts';
 import { SecretWatch } from './secret-watch.ts';
 import type { ServiceMounts } from './service-mounts.ts';
-import { StateDirectory } from './state-file.ts';
-import { statusOf } from './status.ts';
-import { keysFrom, storeNameOf } from './store-names.ts';
-import type { Stores } from './stores.ts';
+import { versionIn } from '../delivery/delivery-record.ts';
+import { StateDirectory } from '../delivery/state-file.ts';
+import { statusOf } from '../delivery/status.ts';
+import { keysFrom, storeNameOf } from '../delivery/store-names.ts';
+import type { Stores } from '../delivery/stores.ts';
 import { createVolumeDriver, pluginContentType, toDriverError } from './volume-driver.ts';
 
 /** What a {@link DockerAgent} needs. */
 export type DockerAgentOptions = {
   readonly version: string;
-  readonly host: HostConfig & { readonly config: DsoConfig };
+  readonly host: WholeHostConfig;
   readonly stores: Stores;
   /** Resolves all secrets of a service. */
   readonly deliver: (wanted: Wanted, context: DeliverContext) => Promise<Delivery>;
@@ -98,7 +106,7 @@ export class DockerAgent {
       maxBodyBytes: 64 * 1024 * 1024,
       handle: this.#afterStart(
         createControlApi({
-          info: () => this.#info(),
+          info: () => describeHost(options.version, options.host),
           putProject: (name, registration) => this.#putProject(name, registration),
           deleteProject: (name) => this.#known.delete(name),
           services: (project) => this.#services(project),
@@ -240,31 +248,8 @@ export class DockerAgent {
     await this.#known.tidy(name);
   }
 
-  #info(): AgentInfo {
-    const { version, host } = this.#options;
-    const { providers, defaults, exec, agent } = host.config;
-    return {
-      ...{ version, configFile: host.file, exec },
-      stores: Array.from(providers, ([name, { type, region, addresses, auth }]) => ({
-        ...{ name, type },
-        ...(region !== undefined && { region }),
-        ...(addresses?.[0] !== undefined && { address: addresses[0] }),
-        ...(auth !== undefined && { authMethod: auth.method }),
-      })),
-      ...(defaults.provider !== undefined && { defaultStore: defaults.provider }),
-      pollingIntervalMs: agent.watch.pollingIntervalMs,
-      hasGrants: agent.grants !== undefined,
-    };
-  }
-
-  /** Refuses a project whose stores or paths cannot be, before its containers start. */
   async #putProject(name: string, registration: ProjectRegistration): Promise<void> {
-    for (const injection of registration.services)
-      for (const ref of refsOf(injection)) {
-        const store = effectiveStore(ref.provider, registration.stores, this.#options.host);
-        const { store: opened } = await this.#options.stores.open(store);
-        opened.refFor(ref.path);
-      }
+    await checkReferences(registration, this.#options.stores, this.#options.host);
     const changed = await this.#known.put(name, registration);
     this.#options.log.info({ project: name, services: registration.services.length }, 'registered');
     // Compose makes their containers again, unless the user has told it not to.
@@ -278,18 +263,12 @@ export class DockerAgent {
       .map(({ mounts }) => this.#statusOf(mounts));
   }
 
-  async #listSecrets(name: string, signal: AbortSignal): Promise<readonly StoreSecret[]> {
-    const { store } = await this.#options.stores.open(this.#storeOfHost(name));
-    const { list } = store;
-    if (list === undefined)
-      throw new SecretError('INVALID_REQUEST', `the store ${name} cannot list its secrets`, {
-        hint: 'use the tools of the store',
-      });
-    const listed = await this.#limited(signal, requestMs, (context) => list(context.signal));
-    return listed.map((secret) => ({
-      ...secret,
-      usedBy: this.#usersOf(name, secret.path).map(({ wanted }) => instanceOf(wanted.injection)),
-    }));
+  #listSecrets(name: string, signal: AbortSignal): Promise<readonly StoreSecret[]> {
+    const { stores, host } = this.#options;
+    const services = this.#known.list().map(({ mounts }) => mounts);
+    return this.#limited(signal, requestMs, (context) =>
+      listSecrets({ name, stores, host, services }, context.signal),
+    );
   }
 
   async #checkStore(name: string, signal: AbortSignal): Promise<StoreCheck> {
@@ -366,10 +345,6 @@ export class DockerAgent {
       await rm(join(volumesDir, name), { recursive: true, force: true });
     }
   }
-}
-
-function refsOf({ variables, files }: Injection): readonly DsoRef[] {
-  return [...variables, ...files].map(({ ref }) => ref);
 }
 
 function tooSlow(ms: number): SecretError {

@@ -1,16 +1,15 @@
 import { SecretError, codes } from '../../core/errors.ts';
-import { statusText } from '../../core/safe-text.ts';
-import type {
-  AgentFailure,
-  AgentInfo,
-  ProjectRegistration,
-  RefreshRequest,
-  RefreshResult,
-  ServiceStatus,
-  StoreCheck,
-  StoreSecret,
+import {
+  type AgentInfo,
+  type ProjectRegistration,
+  type RefreshRequest,
+  type RefreshResult,
+  type ServiceStatus,
+  type StoreCheck,
+  type StoreSecret,
+  toFailure,
 } from '../agent-api.ts';
-import { readRefreshRequest, readRegistration } from './documents.ts';
+import { readRefreshRequest, readRegistration } from '../delivery/documents.ts';
 import type { Handle, JsonRequest, JsonResponse } from './json-server.ts';
 
 /** What the API does; see agent-api.ts. */
@@ -102,15 +101,6 @@ const statuses: Readonly<Record<(typeof codes)[keyof typeof codes]['grpc'], numb
   FAILED_PRECONDITION: 409,
   INTERNAL: 500,
 };
-
-/** The body of a failure. */
-export function toFailure({ code, message, hint }: SecretError): AgentFailure {
-  return {
-    code,
-    message: statusText(message),
-    ...(hint !== undefined && { hint: statusText(hint) }),
-  };
-}
 
 /** The response to a failure. */
 export function toFailureResponse(error: SecretError): JsonResponse {

@@ -1,41 +1,5 @@
 import * as z from 'zod';
-import { formatReference } from '../model/reference.ts';
-import type { Injection } from '../model/types.ts';
-import { fileKey, variableKey } from './deliver.ts';
-
-/** The secrets that a service got, and when. */
-export type DeliveryRecord = {
-  /** Milliseconds since the epoch. */
-  readonly at: number;
-  /** By the keys of {@link Delivery.versions}: a reference, a space, and a version. */
-  readonly secrets: Readonly<Record<string, string>>;
-};
-
-/** Records what a service gets at a time. */
-export function recordOf(
-  { variables, files }: Injection,
-  versions: ReadonlyMap<string, string>,
-  at: number,
-): DeliveryRecord {
-  const targets = [
-    ...variables.map(({ name, ref }) => [variableKey(name), ref] as const),
-    ...files.map(({ path, ref }) => [fileKey(path), ref] as const),
-  ];
-  const secrets = targets.map(([key, ref]) => [
-    key,
-    `${formatReference({ kind: 'variable', ref })} ${versions.get(key) ?? ''}`,
-  ]);
-  return { at, secrets: Object.fromEntries(secrets) as Record<string, string> };
-}
-
-/**
- * The version of the secret behind a key, as the store has it. A field of a secret has a suffix in
- * `objectVersion` of the pipeline.
- */
-export function versionIn(record: DeliveryRecord | undefined, key: string): string | undefined {
-  const [, version] = /^\S+ (.+)$/.exec(record?.secrets[key] ?? '') ?? [];
-  return version?.replace(/\+[0-9a-f]{8}$/, '');
-}
+import { type DeliveryRecord, deliveryRecord } from '../delivery/delivery-record.ts';
 
 /**
  * Who has the volumes of a service mounted, and since which delivery. It lies beside the volumes on
@@ -50,12 +14,11 @@ export type MountRecord = {
   readonly mounts: Readonly<Record<string, Readonly<Record<string, DeliveryRecord>>>>;
 };
 
-const delivery = z.strictObject({ at: z.number(), secrets: z.record(z.string(), z.string()) });
 const record = z.strictObject({
   project: z.string(),
   service: z.string(),
-  current: delivery,
-  mounts: z.record(z.string(), z.record(z.string(), delivery)),
+  current: deliveryRecord,
+  mounts: z.record(z.string(), z.record(z.string(), deliveryRecord)),
 });
 
 /** @throws Error for a document that is not valid */

@@ -1,7 +1,7 @@
 import { expect, test } from '@jest/globals';
 import { pino } from 'pino';
 import type { Injection } from '../model/types.ts';
-import type { ProjectDocument } from './documents.ts';
+import type { ProjectDocument } from '../delivery/documents.ts';
 import { Projects } from './projects.ts';
 
 test('the file of a project has what was registered last, also if an earlier write is slow', async () => {

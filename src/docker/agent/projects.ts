@@ -3,11 +3,11 @@ import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { ProjectRegistration } from '../agent-api.ts';
 import type { Injection } from '../model/types.ts';
 import { volumeNames } from '../model/volumes.ts';
-import type { Wanted } from './deliver.ts';
-import type { ProjectDocument } from './documents.ts';
+import type { Wanted } from '../delivery/deliver.ts';
+import type { ProjectDocument } from '../delivery/documents.ts';
 import type { MountRecord } from './mount-record.ts';
 import { ServiceMounts, type ServiceMountsDeps } from './service-mounts.ts';
-import type { StateDirectory } from './state-file.ts';
+import type { StateDirectory } from '../delivery/state-file.ts';
 
 /** A service that the agent knows. */
 export type KnownService = {

@@ -6,9 +6,15 @@ import { isRecent } from '../../concurrency/time.ts';
 import { type SecretError, toSecretError } from '../../core/errors.ts';
 import { volumeNames } from '../model/volumes.ts';
 import { writeFilesVolume, writeVariablesVolume } from '../volume/volume-files.ts';
-import { type Delivery, type DeliverContext, type Wanted, variableKey } from './deliver.ts';
-import { type DeliveryRecord, type MountRecord, recordOf } from './mount-record.ts';
-import type { StateDirectory } from './state-file.ts';
+import {
+  type Delivery,
+  type DeliverContext,
+  type Wanted,
+  variableKey,
+} from '../delivery/deliver.ts';
+import type { MountRecord } from './mount-record.ts';
+import { type DeliveryRecord, isSameDelivery, recordOf } from '../delivery/delivery-record.ts';
+import type { StateDirectory } from '../delivery/state-file.ts';
 
 /** What all services share. */
 export type ServiceMountsDeps = {
@@ -177,9 +183,9 @@ export class ServiceMounts {
       const delivery = await this.#deps.deliver(wanted, context);
       this.#failure = undefined;
       return await this.#exclusive(async () => {
-        const { secrets } = recordOf(wanted.injection, delivery.versions, 0);
+        const record = recordOf(wanted.injection, delivery.versions, 0);
         const isOutdated = this.#wanted !== wanted || !this.isInUse;
-        if (isOutdated || isSame(secrets, this.#current?.secrets)) return false;
+        if (isOutdated || isSameDelivery(record, this.#current)) return false;
         await this.#write(delivery);
         await this.#save();
         return true;
@@ -282,16 +288,4 @@ export class ServiceMounts {
     this.#queue = result.catch(() => undefined);
     return result;
   }
-}
-
-function isSame(
-  one: Readonly<Record<string, string>>,
-  other: Readonly<Record<string, string>> | undefined,
-): boolean {
-  const keys = Object.keys(one);
-  return (
-    other !== undefined &&
-    keys.length === Object.keys(other).length &&
-    keys.every((key) => one[key] === other[key])
-  );
 }

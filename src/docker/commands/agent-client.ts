@@ -1,3 +1,5 @@
+import { constants } from 'node:fs';
+import { access } from 'node:fs/promises';
 import { type ErrorCode, SecretError, codes, errorCodeOf } from '../../core/errors.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import type {
@@ -6,11 +8,13 @@ import type {
   ProjectRegistration,
   RefreshRequest,
   RefreshResult,
+  SecretReader,
   ServiceStatus,
   StoreCheck,
   StoreSecret,
 } from '../agent-api.ts';
 import type { Environment } from '../compose/docker.ts';
+import { defaultDriver } from '../model/volumes.ts';
 import { placesBelow } from '../setup/places.ts';
 
 const maxBodyBytes = 64 * 1_048_576;
@@ -20,14 +24,27 @@ const quickMs = 10_000;
 const storeMs = 120_000;
 
 /** Asks the agent of the host: see `AgentInfo` and the table beside it. */
-export class AgentClient {
+export class AgentClient implements SecretReader {
   readonly socket: string;
+  readonly #driver: string;
 
-  constructor({ DSO_AGENT_SOCKET = '' }: Environment) {
+  constructor({ DSO_AGENT_SOCKET = '', DSO_VOLUME_DRIVER = '' }: Environment) {
     this.socket = DSO_AGENT_SOCKET === '' ? placesBelow('/').controlSocket : DSO_AGENT_SOCKET;
+    this.#driver = DSO_VOLUME_DRIVER === '' ? defaultDriver : DSO_VOLUME_DRIVER;
   }
 
-  /** @throws SecretError, as all methods; NOT_CONFIGURED if no agent runs */
+  async volumes(): Promise<{ readonly driver: string }> {
+    return { driver: this.#driver };
+  }
+
+  /** False if no agent runs, or if this user has no right to its socket. */
+  async mayHaveProjects(): Promise<boolean> {
+    return access(this.socket, constants.W_OK).then(
+      () => true,
+      () => false,
+    );
+  }
+
   async info(): Promise<AgentInfo> {
     return (await this.#call('GET', '/v1/info', quickMs)) as AgentInfo;
   }
@@ -123,7 +140,7 @@ export class AgentClient {
         'NOT_CONFIGURED',
         `the agent of docker dso does not run: nothing listens on ${this.#name}`,
         {
-          hint: 'start it: sudo systemctl start dso-agent; install it: sudo docker dso system setup',
+          hint: 'start it: sudo systemctl start dso-agent; install it: sudo docker dso system setup; or use docker dso --mode local, without an agent',
           cause,
         },
       );

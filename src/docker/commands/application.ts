@@ -11,6 +11,7 @@ import { type HostDefaults, emptyConfig } from '../config/defaults.ts';
 import type { DsoConfigResult } from '../config/read.ts';
 import type { DsoConfig } from '../config/types.ts';
 import type { DsoProblem } from '../problem.ts';
+import { placesBelow } from '../setup/places.ts';
 import type { CommandContext } from './context.ts';
 import { displayName, locate } from './problems.ts';
 
@@ -97,14 +98,19 @@ function withoutLogin(store: StoreConfig): ProjectStore {
   return { type, region, projectId, endpoint, roleArn, addresses, namespace, tlsServerName };
 }
 
+/** Without asking an agent. */
+const hostInfo = { mode: 'agent', configFile: placesBelow('/').configFile } as const;
+
 /** What a project's dso.yaml says about stores although only the host's may say it. */
 export async function checkStores(
   { providers }: DsoConfig,
   { text, path }: DsoYaml,
   cwd: string,
+  { mode, configFile }: Pick<AgentInfo, 'mode' | 'configFile'> = hostInfo,
 ): Promise<readonly DsoProblem[]> {
   const isFlat = !/^providers\s*:/m.test(text);
-  const hint = 'the agent logs in as /etc/dso/dso.yaml says; docker dso init writes it';
+  const reader = mode === 'local' ? 'local mode' : 'the agent';
+  const hint = `${reader} logs in as ${sanitizeUserText(configFile)} says; docker dso init writes it`;
   const problems = Array.from(providers).flatMap(([name, store]): readonly DsoProblem[] => {
     const { auth, storeFile, keyFile, caFile } = store;
     const keys = Object.entries({ auth, store_file: storeFile, key_file: keyFile, ca_file: caFile })
@@ -115,10 +121,10 @@ export async function checkStores(
     const shown = sanitizeUserText(name);
     const [severity, message] =
       auth !== undefined && auth.credentials.size > 0
-        ? (['error', `the agent takes no credentials of ${shown} from a project`] as const)
+        ? (['error', `${reader} takes no credentials of ${shown} from a project`] as const)
         : ([
             'warning',
-            `the agent does not use ${keys.join(', ')} of ${shown} from a project`,
+            `${reader} does not use ${keys.join(', ')} of ${shown} from a project`,
           ] as const);
     const config = isFlat && key !== 'auth' ? 'config.' : '';
     const where = isFlat ? `${config}${key}` : `providers.${name}.${key}`;

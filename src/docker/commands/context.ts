@@ -1,9 +1,12 @@
 import type { Readable } from 'node:stream';
 import type { Output } from '../../formats/terminal-style.ts';
+import type { SecretReader } from '../agent-api.ts';
 import type { CommandLine } from '../compose/command-line.ts';
 import type { Docker, Environment } from '../compose/docker.ts';
-import type { AgentClient } from './agent-client.ts';
 import type { MakeLocalStore } from './init.ts';
+
+/** Who reads the secrets: the agent of the host, or each command by itself. */
+export type Mode = 'agent' | 'local';
 
 /** What the commands of `docker dso` get of the process. */
 export type CommandContext = {
@@ -16,7 +19,12 @@ export type CommandContext = {
   /** The whole command line: `-f` and `-p` stand before the command. */
   readonly line: CommandLine;
   readonly docker: Docker;
-  readonly agent: AgentClient;
+  /** Undefined: neither `--mode` nor `DSO_MODE` says, and an agent is asked. */
+  readonly mode: Mode | undefined;
+  /** The agent or, in local mode, what stands in for it. */
+  readonly agent: SecretReader;
+  /** Local mode, also if the mode is another. */
+  readonly openLocal: () => Promise<SecretReader>;
   /** The file of the plugin. */
   readonly program: string;
   readonly makeLocalStore: MakeLocalStore;

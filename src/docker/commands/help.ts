@@ -20,6 +20,7 @@ pull, restart, stop and so on; docker compose --help lists them.
 Options:
   -f, --file, -p, --project-name, --profile and all others of docker compose
       --config FILE   the dso.yaml of the project; also DSO_CONFIG
+      --mode MODE     local: without an agent; default: agent; also DSO_MODE
   -v, --version       print the version
   -h, --help          print this help
 

@@ -209,6 +209,16 @@ describe('docker dso init', () => {
       const below = '/home/a/.local/share/keyferry/store';
       expect(made).toEqual([{ storeFile: `${below}.age`, keyFile: `${below}.key` }]);
     });
+
+    test('writes the configuration of a user, and says how to use it', async () => {
+      const env = { HOME: '/home/a', XDG_CONFIG_HOME: directory };
+      const options = { makeLocalStore, userId: 1000, env, noConfig: true as const };
+      const { out } = await init(['--mode', 'local'], options);
+      const file = join(directory, 'dso/dso.yaml');
+      expect(out).toContain(`config      ${file} (new)\n`);
+      expect(out).toContain('next        docker dso --mode local up -d\n');
+      expect(readFileSync(file, 'utf8')).toContain('/home/a/.local/share/keyferry/store.age');
+    });
   });
 
   test.each([
@@ -306,7 +316,7 @@ describe('docker dso init', () => {
 
   test('says to use sudo without root and without --config', async () => {
     expect(await failureOf(vault, { userId: 1000, noConfig: true })).toBe(
-      'only root can write /etc/dso/dso.yaml; run sudo docker dso init with the same options, or name a file of yours with --config',
+      'only root can write /etc/dso/dso.yaml; run sudo docker dso init with the same options, or write yours, which --mode local reads: --config /.config/dso/dso.yaml',
     );
   });
 

@@ -12,6 +12,7 @@ import { methodsOf } from '../config/store-schema.ts';
 import { type CredentialSource, readCredential } from '../host/credential-source.ts';
 import { makeDirectory, replaceHostFile } from '../host/host-files.ts';
 import { type StoreOptions, createStoreFlags, readStoreOptions } from '../host/store-options.ts';
+import { userConfigFile } from '../local/user-places.ts';
 import { placesBelow } from '../setup/places.ts';
 
 /** The paths of a local store. Absent: those that the agent uses by default. */
@@ -152,7 +153,11 @@ class Initialization {
     if (type === 'local') await this.#makeLocalStore(config);
     for (const note of [...changed.notes, ...warnings]) this.#note(note);
     this.#adviseOnCredentials(changed.method);
-    this.#print('next        sudo docker dso system setup, or sudo systemctl restart dso-agent');
+    this.#print(
+      this.#isOfUser()
+        ? 'next        docker dso --mode local up -d'
+        : 'next        sudo docker dso system setup, or sudo systemctl restart dso-agent',
+    );
   }
 
   /**
@@ -182,11 +187,11 @@ class Initialization {
 
   /** The file behind a link: a rename onto a link would replace the link. */
   async #configFile(): Promise<string> {
-    const { config } = this.#options;
+    const { config = this.#ownConfig() } = this.#options;
     const { userId = process.getuid?.() } = this.#deps;
     if (config === undefined && userId !== 0)
       throw new SecretError('NOT_CONFIGURED', `only root can write ${hostConfigFile}`, {
-        hint: 'run sudo docker dso init with the same options, or name a file of yours with --config',
+        hint: `run sudo docker dso init with the same options, or write yours, which --mode local reads: --config ${sanitizeUserText(userConfigFile(this.#deps.env, userId))}`,
       });
     const path = resolve(config ?? hostConfigFile);
     try {
@@ -199,6 +204,17 @@ class Initialization {
         { hint: 'check the path', cause: thrown },
       );
     }
+  }
+
+  /** A user's own store needs no root, and no agent. */
+  #ownConfig(): string | undefined {
+    const { userId = process.getuid?.(), env } = this.#deps;
+    return this.#isOfUser() ? userConfigFile(env, userId) : undefined;
+  }
+
+  #isOfUser(): boolean {
+    const { userId = process.getuid?.() } = this.#deps;
+    return this.#options.mode === 'local' && userId !== 0;
   }
 
   /** Root's store is where the agent looks for it. That of a user is with the user's data. */

@@ -5,10 +5,11 @@ import type { JsonValue } from '../../formats/json.ts';
 import { printableJson } from '../../formats/printable-json.ts';
 import { nearestName } from '../../formats/suggest.ts';
 import type { ServiceStatus } from '../agent-api.ts';
-import { findContainers, literalReferences } from '../compose/containers.ts';
+import { type Container, findContainers, literalReferences } from '../compose/containers.ts';
 import { valuesOf } from '../compose/flags.ts';
 import { toEngineError } from '../compose/images.ts';
 import { loadModel, printable } from '../compose/model.ts';
+import { isLocal as isLocalContainer } from '../local/local-containers.ts';
 import { objectOf } from '../model/compose-model.ts';
 import type { CommandContext } from './context.ts';
 import { type Format, formatOption, formatTable, formatTime, isoTime } from './output.ts';
@@ -18,7 +19,7 @@ type LiteralReferences = { readonly container: string; readonly variables: reado
 
 /** `docker dso inspect SERVICE`: which secrets a service has. No values. */
 export function inspectCommand(context: CommandContext): Command {
-  const { agent, stdout, stderr, setExitCode } = context;
+  const { agent, mode, openLocal, stdout, stderr, setExitCode } = context;
   return new Command('inspect')
     .argument('<service>', 'a service of the application')
     .addOption(formatOption())
@@ -26,17 +27,18 @@ export function inspectCommand(context: CommandContext): Command {
       const application = await findServices(context);
       if (application === undefined) return setExitCode(1);
       const { project, services } = application;
-      const [statuses, literals] = await Promise.all([
-        agent.services(project),
-        findLiterals(context, project, service),
-      ]);
+      const containers = await containersOf(context, project, service);
+      const literals = findLiterals(containers);
+      // What was started in local mode is not known to an agent.
+      const isLocal = mode === 'local' || (mode === undefined && containers.some(isLocalContainer));
+      const statuses = await (isLocal ? await openLocal() : agent).services(project);
       const status = statuses.find((each) => each.service === service);
       if (status === undefined && services !== undefined && !services.includes(service))
         throw unknownService(service, services);
       stdout.write(
         format === 'json'
-          ? asJson(project, service, status, literals)
-          : asText(project, service, status),
+          ? asJson({ project, service, isLocal }, status, literals)
+          : asText({ project, service, isLocal }, status),
       );
       if (format === 'text')
         for (const line of warnings(service, literals)) stderr.write(`docker dso: ${line}\n`);
@@ -70,24 +72,34 @@ function unknownService(service: string, services: readonly string[]): SecretErr
   });
 }
 
-async function findLiterals(
+async function containersOf(
   { docker }: CommandContext,
   project: string,
   service: string,
-): Promise<readonly LiteralReferences[]> {
-  const found = await findContainers(docker, [
-    `com.docker.compose.project=${project}`,
-    `com.docker.compose.service=${service}`,
-  ]);
+): Promise<readonly Container[]> {
+  const labels = [`com.docker.compose.project=${project}`, `com.docker.compose.service=${service}`];
+  const found = await findContainers(docker, labels, { all: true });
   if ('errors' in found) throw toEngineError(found.errors);
-  return found.containers
+  return found.containers;
+}
+
+function findLiterals(containers: readonly Container[]): readonly LiteralReferences[] {
+  return containers
+    .filter(({ isRunning }) => isRunning)
     .map((container) => ({ container: container.name, variables: literalReferences(container) }))
     .filter(({ variables }) => variables.length > 0);
 }
 
+/** What is shown. */
+type Subject = {
+  readonly project: string;
+  readonly service: string;
+  /** Whether it runs without an agent. */
+  readonly isLocal: boolean;
+};
+
 function asJson(
-  project: string,
-  service: string,
+  { project, service, isLocal }: Subject,
   status: ServiceStatus | undefined,
   literals: readonly LiteralReferences[],
 ): string {
@@ -97,13 +109,14 @@ function asJson(
     ...(deliveredAt !== undefined && { deliveredAt: isoTime(deliveredAt) }),
   }));
   return `${printableJson({
-    ...{ version: 1, project, service, status: state, containers: mounts, secrets: dated },
+    ...{ version: 1, project, service, mode: isLocal ? 'local' : 'agent', status: state },
+    ...{ containers: mounts, secrets: dated },
     ...(failure && { failure }),
     literalReferences: literals,
   })}\n`;
 }
 
-function asText(project: string, service: string, status: ServiceStatus | undefined): string {
+function asText({ project, service, isLocal }: Subject, status: ServiceStatus | undefined): string {
   const { state = 'INACTIVE', mounts = 0, secrets = [], failure } = status ?? {};
   const first = `Secret injection status: ${state}\n`;
   const name = escapeUnprintable(service);
@@ -111,7 +124,7 @@ function asText(project: string, service: string, status: ServiceStatus | undefi
     return `${first}${name} has no secrets, or docker dso up has not started it.\n`;
   const containers = `${mounts} ${mounts === 1 ? 'container' : 'containers'}`;
   const about = {
-    ACTIVE: `${containers} of ${name} in ${escapeUnprintable(project)} ${mounts === 1 ? 'has' : 'have'} the current values.`,
+    ACTIVE: `${containers} of ${name} in ${escapeUnprintable(project)} ${mounts === 1 ? 'has' : 'have'} the ${isLocal ? 'values that docker dso has read last' : 'current values'}.`,
     STALE: `A value has changed since the start. To use it: docker dso restart ${name}`,
     INACTIVE: `No container of ${name} runs with its secrets. To start one: docker dso up -d ${name}`,
     FAILED: 'The last start or read failed.',
@@ -123,6 +136,11 @@ function asText(project: string, service: string, status: ServiceStatus | undefi
   return [
     first,
     `${about}\n`,
+    ...(isLocal
+      ? [
+          'Mode: local, without an agent. Nothing rotates these secrets: docker dso up reads them again.\n',
+        ]
+      : []),
     ...(cause === undefined ? [] : [escapeUnprintable(`${failure?.code ?? ''}: ${cause}`), '\n']),
     '\n',
     formatTable([['NAME', 'SOURCE', 'STORE', 'VERSION', 'DELIVERED'], ...rows]),

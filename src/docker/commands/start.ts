@@ -66,38 +66,39 @@ export async function start(context: CommandContext): Promise<number> {
     ? await withHostStores(dsoYaml, info)
     : dsoYaml.result;
   if (config === undefined) return print(found);
-  const ofStores = usesHost ? [] : await checkStores(config, dsoYaml, context.cwd);
+  const isLocal = info.mode === 'local';
+  const ofStores = usesHost ? [] : await checkStores(config, dsoYaml, context.cwd, info);
+  const volumes = await agent.volumes();
 
   const isDryRun = isOn([...line.compose, ...parts], 'dry-run');
   const hasUnknownFlag = parts.some(({ unknown }) => unknown);
+  const selected = selectServices({
+    model,
+    // The value of a flag that is not known looks like the name of a service.
+    profiles: hasUnknownFlag ? ['*'] : project.profiles,
+    names: hasUnknownFlag ? [] : startLine.services,
+    noDeps: isOn(parts, 'no-deps'),
+  });
   const prepared = await prepareImages({
-    ...{ ...loaded, model, parts, isDryRun },
-    names: imagesNeeded(model, config),
-    selected: selectServices({
-      model,
-      // The value of a flag that is not known looks like the name of a service.
-      profiles: hasUnknownFlag ? ['*'] : project.profiles,
-      names: hasUnknownFlag ? [] : startLine.services,
-      noDeps: isOn(parts, 'no-deps'),
-    }),
+    ...{ ...loaded, model, parts, isDryRun, selected },
+    names: imagesNeeded(model, config, volumes),
     buildsFirst: command === 'watch' && !isOn(parts, 'no-up'),
   });
   if ('code' in prepared) return prepared.code;
-  const { DSO_VOLUME_DRIVER: driver = '' } = env;
-  const result = rewrite({
-    ...{ model: prepared.model, images: prepared.images, config },
-    ...(driver !== '' && { driver }),
-  });
+  const result = rewrite({ model: prepared.model, images: prepared.images, config, volumes });
   stderr.write(printable(composed.warnings));
   const injected = new Set(result.services.map(({ service }) => service));
   const ofRun = command === 'run' ? checkVariables(parts) : [];
   const code = await print([...found, ...ofStores, ...result.problems, ...ofRun]);
   if (code !== 0 || result.model === undefined) return code;
-  if (!isDryRun && typeof model.name === 'string')
-    await agent.putProject(model.name, {
-      services: result.services,
-      stores: usesHost ? {} : projectStores(config),
-    });
+  if (isLocal)
+    stderr.write(
+      'docker dso: local mode, without an agent: nothing notices that a secret changes, and nothing rotates it; docker dso up reads it again\n',
+    );
+  if (!isDryRun && typeof model.name === 'string') {
+    const stores = usesHost ? {} : projectStores(config);
+    await agent.putProject(model.name, { services: result.services, stores }, selected);
+  }
   const flags = injected.has(startLine.services[0] ?? '')
     ? prepared.parts.map(withShim)
     : prepared.parts;

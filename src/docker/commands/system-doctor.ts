@@ -4,6 +4,7 @@ import type { AgentInfo } from '../agent-api.ts';
 import { checkCompose, checkContainers, checkEngine } from '../doctor/engine.ts';
 import { type Finding, failedBy, fine, formatFindings } from '../doctor/findings.ts';
 import { checkBootOrder, checkSockets, checkVolumes } from '../doctor/host.ts';
+import { checkLocal } from '../doctor/local.ts';
 import { checkStores } from '../doctor/stores.ts';
 import { placesBelow } from '../setup/places.ts';
 import { createRunProgram } from '../setup/run-program.ts';
@@ -14,7 +15,7 @@ type Options = { readonly providers: readonly string[]; readonly format: Format 
 
 /** `docker dso system doctor`: checks the stores, and what containers with secrets need. */
 export function systemDoctorCommand(
-  { agent, docker, env, stdout, version, setExitCode }: CommandContext,
+  { agent, mode, docker, env, stdout, version, setExitCode }: CommandContext,
   { hostRoot = '/' }: { readonly hostRoot?: string } = {},
 ): Command {
   const places = placesBelow(hostRoot);
@@ -39,11 +40,18 @@ export function systemDoctorCommand(
       const host = await Promise.all([
         checkEngine(docker),
         checkCompose(docker),
-        Promise.resolve(isRunning ? checkVersion(info, version) : info),
-        ...(isRunning
-          ? [checkSockets({ pluginSocket }, socket), checkVolumes({ volumesDirectory: volumes })]
-          : []),
-        checkBootOrder(places, createRunProgram(env)),
+        ...(mode === 'local'
+          ? [checkLocal(docker, env), ...(isRunning ? [] : [info])]
+          : [
+              isRunning ? checkVersion(info, version) : info,
+              ...(isRunning
+                ? [
+                    checkSockets({ pluginSocket }, socket),
+                    checkVolumes({ volumesDirectory: volumes }),
+                  ]
+                : []),
+              checkBootOrder(places, createRunProgram(env)),
+            ]),
         checkContainers(docker),
       ]);
       const findings = [...stores, ...host.flat()];

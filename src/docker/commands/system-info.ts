@@ -26,7 +26,8 @@ function modeOf({ stores }: AgentInfo): string {
 }
 
 function asText(info: AgentInfo, plugin: string): string {
-  const { stores, defaultStore, exec, pollingIntervalMs, hasGrants, configFile, version } = info;
+  const { stores, defaultStore, exec, pollingIntervalMs, hasGrants, configFile, version, mode } =
+    info;
   const several = stores.length > 1;
   const blocks = stores.map((store) => [
     ...linesOf(store),
@@ -34,12 +35,14 @@ function asText(info: AgentInfo, plugin: string): string {
   ]);
   const host = [
     `Configuration: ${configFile}`,
-    `Polling Interval: ${pollingIntervalMs / 1_000} s`,
+    mode === 'local'
+      ? 'Rotation: none; docker dso up reads the secrets again'
+      : `Polling Interval: ${pollingIntervalMs / 1_000} s`,
     `Variables in docker exec: ${exec}`,
     hasGrants
       ? 'Grants: applications read what the grants of the configuration allow'
       : 'Grants: none; every application reads whatever this host may read',
-    `Agent: ${version}`,
+    `Agent: ${mode === 'local' ? 'none (--mode local)' : version}`,
     `Plugin: ${plugin}`,
   ];
   const none = stores.length === 0 ? [['Provider: none; add one: docker dso init']] : [];

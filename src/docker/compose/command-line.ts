@@ -8,6 +8,8 @@ export type CommandLine = {
   readonly compose: readonly Part[];
   /** `--config`: the project's dso.yaml. */
   readonly config?: string;
+  /** `--mode`, as written. */
+  readonly mode?: string;
   /** Undefined: the line has no command. */
   readonly command?: string;
   /** The words after the command. */
@@ -23,11 +25,13 @@ export function readCommandLine(words: readonly string[]): CommandLine {
   const isPlugin = line[0] === 'dso';
   const { parts, rest } = readFlags(isPlugin ? line.slice(1) : words, composeFlags);
   const config = valuesOf(parts, 'config').at(-1);
+  const mode = valuesOf(parts, 'mode').at(-1);
   const [command, ...args] = rest;
   return {
     docker: isPlugin ? own.flatMap((part) => part.words) : [],
-    compose: parts.filter(({ flag }) => flag !== 'config'),
+    compose: parts.filter(({ flag }) => flag !== 'config' && flag !== 'mode'),
     ...(config !== undefined && { config }),
+    ...(mode !== undefined && { mode }),
     ...(command !== undefined && { command }),
     args,
   };

@@ -9,6 +9,13 @@ export type Container = {
   readonly pidsLimit: number;
   /** Where its volumes are. */
   readonly volumes: readonly string[];
+  /** Directories of the host that it mounts: their paths, by where it has them. */
+  readonly binds: ReadonlyMap<string, string>;
+  /** Of Compose; empty if Compose has not made it. */
+  readonly service: string;
+  readonly isRunning: boolean;
+  /** Milliseconds since the epoch. */
+  readonly startedAt: number;
 };
 
 /** Containers, or what Docker printed when it could not ask the engine. */
@@ -18,7 +25,10 @@ export type FoundContainers =
 /** One JSON text for each container: the parts that are looked at, and no more. */
 const format =
   '{"name":{{json .Name}},"env":{{json .Config.Env}},"pidsLimit":{{json .HostConfig.PidsLimit}},' +
-  '"volumes":[{{range $i, $m := .Mounts}}{{if $i}},{{end}}{{json $m.Destination}}{{end}}]}';
+  '"volumes":[{{range $i, $m := .Mounts}}{{if $i}},{{end}}{{json $m.Destination}}{{end}}],' +
+  '"sources":[{{range $i, $m := .Mounts}}{{if $i}},{{end}}{{if eq $m.Type "bind"}}{{json $m.Source}}{{else}}null{{end}}{{end}}],' +
+  '"service":{{json (index .Config.Labels "com.docker.compose.service")}},' +
+  '"isRunning":{{json .State.Running}},"startedAt":{{json .State.StartedAt}}}';
 /** The longest command line that every system takes has room for more ids than this. */
 const perCall = 200;
 
@@ -57,13 +67,25 @@ export function literalReferences({ env }: Pick<Container, 'env'>): readonly str
 
 function readContainer(line: string): readonly Container[] {
   try {
-    const { name, env, pidsLimit, volumes } = JSON.parse(line) as Readonly<Record<string, unknown>>;
+    const found = JSON.parse(line) as Readonly<Record<string, unknown>>;
+    const { name, env, pidsLimit, service, isRunning, startedAt } = found;
+    const listOf = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
+    const volumes = listOf(found.volumes).map(String);
+    const sources = listOf(found.sources);
+    const binds = volumes.flatMap((volume, index): readonly (readonly [string, string])[] => {
+      const source = sources[index];
+      return typeof source === 'string' ? [[volume, source]] : [];
+    });
     return [
       {
         name: typeof name === 'string' ? name.replace(/^\//, '') : '',
-        env: Array.isArray(env) ? env.map(String) : [],
+        env: listOf(env).map(String),
         pidsLimit: typeof pidsLimit === 'number' ? pidsLimit : 0,
-        volumes: Array.isArray(volumes) ? volumes.map(String) : [],
+        volumes,
+        binds: new Map(binds),
+        service: typeof service === 'string' ? service : '',
+        isRunning: isRunning === true,
+        startedAt: typeof startedAt === 'string' ? Date.parse(startedAt) : Number.NaN,
       },
     ];
   } catch {

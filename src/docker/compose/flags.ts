@@ -35,6 +35,8 @@ const compose: FlagNames = {
   values: [
     ...['ansi', 'env-file', 'file f', 'parallel', 'profile', 'progress', 'project-directory'],
     ...['project-name p', 'workdir', ...docker.values],
+    // Of docker dso itself, as is `config` here.
+    'mode',
   ],
 };
 

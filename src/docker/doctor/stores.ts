@@ -1,5 +1,4 @@
-import type { AgentInfo, StoreInfo } from '../agent-api.ts';
-import type { AgentClient } from '../commands/agent-client.ts';
+import type { AgentInfo, SecretReader, StoreInfo } from '../agent-api.ts';
 import { type Finding, failed, failedBy, fine, seeLog } from './findings.ts';
 
 /**
@@ -9,7 +8,7 @@ import { type Finding, failed, failedBy, fine, seeLog } from './findings.ts';
 export async function checkStores(
   { stores }: Pick<AgentInfo, 'stores'>,
   wanted: readonly string[],
-  agent: Pick<AgentClient, 'checkStore'>,
+  agent: Pick<SecretReader, 'checkStore'>,
 ): Promise<readonly Finding[]> {
   if (stores.length === 0 && wanted.length === 0)
     return [failed('stores', 'the host has none', 'add one: sudo docker dso init --provider TYPE')];
@@ -29,7 +28,7 @@ export async function checkStores(
 
 async function checkStore(
   { name, type, authMethod }: StoreInfo,
-  agent: Pick<AgentClient, 'checkStore'>,
+  agent: Pick<SecretReader, 'checkStore'>,
 ): Promise<Finding> {
   try {
     const { steps = [] } = await agent.checkStore(name);

@@ -6,6 +6,7 @@ import { findMisplaced, isExtension } from './misplaced.ts';
 import { reporterOf } from './service.ts';
 import type { Injection, ServiceInModel, Report, ReportInService } from './types.ts';
 import {
+  type VolumeSource,
   filesDirectory,
   foreignSecrets,
   mountBelow,
@@ -85,7 +86,7 @@ export function checkOthers(
   model: ComposeModel,
   services: readonly ServiceInModel[],
   injections: readonly Injection[],
-  driver: string,
+  from: VolumeSource,
   report: Report,
 ): void {
   const injected = new Set(injections.map(({ service }) => service));
@@ -98,7 +99,7 @@ export function checkOthers(
   for (const [key, part] of Object.entries(model))
     if (key !== 'services' && !isExtension(key)) findMisplaced({ [key]: part }, [], report);
   const definitions = objectOf(model.volumes);
-  for (const [name, definition] of addedVolumes(injections, driver))
+  for (const [name, definition] of addedVolumes(injections, from))
     if (Object.hasOwn(definitions, name) && !isEqual(definitions[name], definition))
       report({
         ...{ severity: 'error', code: 'CANNOT_INJECT', where: keyPath(['volumes', name]) },
@@ -109,7 +110,7 @@ export function checkOthers(
     const inService = reporterOf(service, report);
     const name = sanitizeUserText(service.service);
     const own = volumeNames(service.project, service.service);
-    const foreign = foreignSecrets(service.definition, own, definitions, driver);
+    const foreign = foreignSecrets(service.definition, own, definitions, from);
     if (foreign !== undefined)
       inService(
         ...(['error', 'CANNOT_INJECT', ['volumes']] as const),

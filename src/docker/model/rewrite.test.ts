@@ -44,7 +44,7 @@ function problemsOf(model: ComposeModel, dsoYaml = ''): readonly string[] {
 describe('a service with references', () => {
   test('has volumes of the driver that is named', () => {
     const model = modelOf({ environment: { A: 'dso://a' } });
-    const input = { model, images, config: configOf(''), driver: 'other' };
+    const input = { model, images, config: configOf(''), volumes: { driver: 'other' } };
     const first = rewrite(input);
     expect(first.problems).toEqual([]);
     expect(first.model!.volumes).toEqual({
@@ -55,6 +55,34 @@ describe('a service with references', () => {
     const { problems } = rewrite({ ...input, model: modelOf({ volumes: [mount] }, { volumes }) });
     expect(problems).toMatchObject([{ where: 'services.app.volumes' }]);
   });
+
+  test('mounts directories without an agent, which the engine does not make', () => {
+    const volumes = { directory: '/run/user/1000/$dso' };
+    const model = modelOf({ environment: { A: 'dso://a', B: 'dsofile://b' } });
+    const first = rewrite({ model, images, config: configOf(''), volumes });
+    expect(first.problems).toEqual([]);
+    expect(first.model).not.toHaveProperty('volumes');
+    const bind = { type: 'bind', read_only: true, bind: { create_host_path: false } };
+    const below = '/run/user/1000/$$dso';
+    expect(appOf(first.model!).volumes).toEqual([
+      { ...bind, source: `${below}/dso_shop.app`, target: '/run/dso' },
+      { ...bind, source: `${below}/dsofiles_shop.app`, target: '/run/secrets/dso' },
+    ]);
+    const again = rewrite({ model: first.model!, images, config: configOf(''), volumes });
+    expect(again).toEqual({ model: first.model, services: [], problems: [] });
+  });
+
+  test.each(['/run/user/1000/dso', '/run/user/1000/dso/dso_shop.other/bin'])(
+    'cannot mount the directory of the secrets of others: %s',
+    (source) => {
+      const model = modelOf({ volumes: [{ type: 'bind', source, target: '/x' }] });
+      const volumes = { directory: '/run/user/1000/dso' };
+      const { problems } = rewrite({ model, images, config: configOf(''), volumes });
+      expect(problems).toMatchObject([
+        { message: `service app mounts ${source}, which holds the secrets of another service` },
+      ]);
+    },
+  );
 
   test('gets the shim, its volume and the shadow PATH, and loses its references', () => {
     const { model, services } = rewritten(

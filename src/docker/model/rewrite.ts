@@ -16,7 +16,14 @@ import { findInjection } from './injection.ts';
 import { hasReference, reportMisplaced, isExtension, withoutExtensions } from './misplaced.ts';
 import { servicesOf, reporterOf } from './service.ts';
 import type { Injection, ServiceInModel, Report, ReportInService } from './types.ts';
-import { addedVolumes, defaultDriver, isInjected, mountsOf, volumeNames } from './volumes.ts';
+import {
+  type VolumeSource,
+  addedVolumes,
+  defaultDriver,
+  isInjected,
+  mountsOf,
+  volumeNames,
+} from './volumes.ts';
 import { shadowPath, wrapCommand, wrapHealthcheck } from './wrap.ts';
 
 /** What {@link rewrite} reads. */
@@ -25,8 +32,8 @@ export type RewriteInput = {
   /** By the names that {@link imagesNeeded} returns. */
   readonly images: Readonly<Record<string, ImageFacts>>;
   readonly config: DsoConfig;
-  /** The agent's name as a volume driver. Default: `dso`. */
-  readonly driver?: string;
+  /** Default: the agent as the volume driver `dso`. */
+  readonly volumes?: VolumeSource;
 };
 
 /** What {@link rewrite} returns. */
@@ -38,13 +45,19 @@ export type RewriteResult = {
   readonly problems: readonly DsoProblem[];
 };
 
+const ofAgent: VolumeSource = { driver: defaultDriver };
+
 /**
  * The images about which {@link rewrite} needs facts: those of the services that receive secrets.
  */
-export function imagesNeeded(model: ComposeModel, config: DsoConfig): readonly string[] {
+export function imagesNeeded(
+  model: ComposeModel,
+  config: DsoConfig,
+  volumes: VolumeSource = ofAgent,
+): readonly string[] {
   const ignore = (): void => undefined;
   const names = servicesOf(model)
-    .filter((service) => findSecretsOf(service, config, ignore) !== undefined)
+    .filter((service) => findSecretsOf(service, config, volumes, ignore) !== undefined)
     .map(({ project, service, definition }) => imageOf(project, service, definition));
   return [...new Set(names)];
 }
@@ -65,7 +78,7 @@ function digestOf({ variables, files, exec }: Injection): string {
  * service without secrets stays the same object. Pure: equal input gives equal output.
  */
 export function rewrite(input: RewriteInput): RewriteResult {
-  const { model, images, config, driver = defaultDriver } = input;
+  const { model, images, config, volumes = ofAgent } = input;
   const found: DsoProblem[] = [];
   const report: Report = (problem) => void found.push(problem);
   checkProject(model, report);
@@ -74,23 +87,23 @@ export function rewrite(input: RewriteInput): RewriteResult {
   const services = servicesOf(model);
   for (const service of services) {
     const inService = reporterOf(service, report);
-    const injection = findSecretsOf(service, config, inService);
+    const injection = findSecretsOf(service, config, volumes, inService);
     reportMisplaced(service, report);
     if (injection !== undefined) {
       injections.push(injection);
       checkService(service, injection, inService);
-      changed.set(service.service, inject(service, injection, images, inService));
+      changed.set(service.service, inject(service, injection, { images, volumes }, inService));
     } else if (Object.keys(service.definition).some(isExtension)) {
       const definition = withoutExtensions(service.definition);
       if (definition !== service.definition) changed.set(service.service, definition);
     }
   }
-  checkOthers(model, services, injections, driver, report);
+  checkOthers(model, services, injections, volumes, report);
   const problems = limitProblems(found);
   if (problems.some(({ severity }) => severity === 'error'))
     return { services: injections, problems };
   return {
-    model: assemble(model, changed, addedVolumes(injections, driver)),
+    model: assemble(model, changed, addedVolumes(injections, volumes)),
     services: injections,
     problems,
   };
@@ -100,11 +113,12 @@ export function rewrite(input: RewriteInput): RewriteResult {
 function findSecretsOf(
   service: ServiceInModel,
   config: DsoConfig,
+  volumes: VolumeSource,
   report: ReportInService,
 ): Injection | undefined {
   const { definition } = service;
   const names = volumeNames(service.project, service.service);
-  const isDone = isInjected(definition, names) && !hasReference(definition.environment);
+  const isDone = isInjected(definition, names, volumes) && !hasReference(definition.environment);
   return isDone ? undefined : findInjection(service, config, report);
 }
 
@@ -112,7 +126,7 @@ function findSecretsOf(
 function inject(
   { project, service, definition }: ServiceInModel,
   injection: Injection,
-  images: RewriteInput['images'],
+  { images, volumes }: { images: RewriteInput['images']; volumes: VolumeSource },
   report: ReportInService,
 ): JsonObject {
   const name = imageOf(project, service, definition);
@@ -140,7 +154,7 @@ function inject(
     environment: environmentOf(definition, injection, image),
     ...commandLine,
     ...(healthcheck && { healthcheck }),
-    volumes: [...listOf(definition.volumes), ...mountsOf(injection, names)],
+    volumes: [...listOf(definition.volumes), ...mountsOf(injection, names, volumes)],
   };
 }
 

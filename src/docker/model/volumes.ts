@@ -1,6 +1,6 @@
 import { posix } from 'node:path';
 import type { JsonValue } from '../../formats/json.ts';
-import { type JsonObject, listOf, objectOf, plainText } from './compose-model.ts';
+import { type JsonObject, listOf, modelText, objectOf, plainText } from './compose-model.ts';
 import type { Injection } from './types.ts';
 
 /** Where the shim and the variables are in a container. */
@@ -32,8 +32,19 @@ export function isVolumeName(name: string): boolean {
   return projectPattern.test(project) && servicePattern.test(service);
 }
 
+/** Whether it is the name of a volume of this project, or begins with one. */
+export function isVolumeOf(project: string, name: string): boolean {
+  return Object.values(volumeNames(project, '')).some((prefix) => name.startsWith(prefix));
+}
+
 /** The agent's name as a volume driver. */
 export const defaultDriver = 'dso';
+
+/**
+ * Where the engine takes the volumes from: the agent as a volume driver or, in local mode, the
+ * directory that has one directory for each volume.
+ */
+export type VolumeSource = { readonly driver: string } | { readonly directory: string };
 
 /** The definition of a volume under `volumes` of the application. It never changes. */
 export function volumeDefinition(name: string, driver: string): JsonObject {
@@ -45,11 +56,28 @@ export function volumeMount(name: string, target: string): JsonObject {
   return { type: 'volume', source: name, target, read_only: true, volume: { nocopy: true } };
 }
 
+/** The mount of a directory in place of a volume. The engine must not make a missing one. */
+function directoryMount(path: string, target: string): JsonObject {
+  const source = modelText(path);
+  return { type: 'bind', source, target, read_only: true, bind: { create_host_path: false } };
+}
+
+function mountOf(name: string, target: string, from: VolumeSource): JsonObject {
+  return 'driver' in from
+    ? volumeMount(name, target)
+    : directoryMount(posix.join(from.directory, name), target);
+}
+
 /** Whether `rewrite` has added its volume to the service before. */
-export function isInjected(service: JsonObject, { variables }: VolumeNames): boolean {
+export function isInjected(
+  service: JsonObject,
+  { variables }: VolumeNames,
+  from: VolumeSource,
+): boolean {
+  const { source: own } = mountOf(variables, secretsDirectory, from);
   return listOf(service.volumes)
     .map(objectOf)
-    .some(({ source, target }) => source === variables && target === secretsDirectory);
+    .some(({ source, target }) => source === own && target === secretsDirectory);
 }
 
 /** What a service mounts at or below a directory, as `volumes[2]`; undefined if nothing. */
@@ -87,16 +115,23 @@ export function foreignSecrets(
   service: JsonObject,
   own: VolumeNames,
   definitions: JsonObject,
-  ownDriver: string,
+  from: VolumeSource,
 ): string | undefined {
+  const names = [own.variables, own.files];
   for (const { source, type } of listOf(service.volumes).map(objectOf)) {
-    if (type !== 'volume' || typeof source !== 'string') continue;
+    if (typeof source !== 'string') continue;
+    const shown = plainText(source);
+    if (type === 'bind' && 'directory' in from) {
+      const [name = ''] = posix.relative(from.directory, shown).split('/');
+      if (name !== '..' && !names.includes(name)) return shown;
+    }
+    if (type !== 'volume') continue;
     const { name, driver } = objectOf(
       Object.hasOwn(definitions, source) ? definitions[source] : undefined,
     );
-    const isSecrets = driver === ownDriver || /^(dso|dsofiles)_[^.]*\./.test(textOf(name));
-    const isOwn = name === source && [own.variables, own.files].includes(source);
-    if (isSecrets && !isOwn) return plainText(source);
+    const isOfAgent = 'driver' in from && driver === from.driver;
+    const isSecrets = isOfAgent || /^(dso|dsofiles)_[^.]*\./.test(textOf(name));
+    if (isSecrets && !(name === source && names.includes(source))) return shown;
   }
   return undefined;
 }
@@ -108,17 +143,22 @@ function textOf(value: JsonValue | undefined): string {
 /** The volumes of all services, by name, for `volumes` of the application. */
 export function addedVolumes(
   injections: readonly Injection[],
-  driver: string,
+  from: VolumeSource,
 ): readonly (readonly [string, JsonObject])[] {
+  if (!('driver' in from)) return [];
   return injections.flatMap(({ project, service, files }) => {
     const names = volumeNames(project, service);
     const used = files.length === 0 ? [names.variables] : [names.variables, names.files];
-    return used.map((name) => [name, volumeDefinition(name, driver)] as const);
+    return used.map((name) => [name, volumeDefinition(name, from.driver)] as const);
   });
 }
 
 /** The mounts of one service, for its `volumes`. */
-export function mountsOf({ files }: Injection, names: VolumeNames): readonly JsonObject[] {
-  const variables = volumeMount(names.variables, secretsDirectory);
-  return files.length === 0 ? [variables] : [variables, volumeMount(names.files, filesDirectory)];
+export function mountsOf(
+  { files }: Injection,
+  names: VolumeNames,
+  from: VolumeSource,
+): readonly JsonObject[] {
+  const variables = mountOf(names.variables, secretsDirectory, from);
+  return files.length === 0 ? [variables] : [variables, mountOf(names.files, filesDirectory, from)];
 }

@@ -29,7 +29,10 @@ export async function installShim(
     throw new SecretError(
       'NOT_CONFIGURED',
       `the shim ${sanitizeUserText(source)} cannot be read: ${fileProblemOf(cause)}`,
-      { hint: 'build it with make shim, or name its directory with --shim-dir', cause },
+      {
+        hint: 'build it with make shim, or name its directory: --shim-dir of the agent, DSO_SHIM_DIR in local mode',
+        cause,
+      },
     );
   });
   // A running container keeps the program that it was started with.

@@ -92,14 +92,15 @@ function ignoreExisting(thrown: unknown): void {
 
 const remedies: Readonly<Record<string, string>> = {
   ENOSPC: 'stop containers with large secrets, or make the tmpfs larger: mount -o remount,size=..',
-  EPERM: 'run the agent as root, or leave uid and gid out of dso.yaml',
+  EPERM:
+    'only root can give files away: run the agent as root, or leave uid and gid out of dso.yaml',
 };
 
 function cannotWrite(cause: unknown): SecretError {
   if (cause instanceof SecretError) return cause;
   const code = errorCodeOf(cause) ?? 'unknown error';
   return new SecretError('NOT_CONFIGURED', `the secrets cannot be written to the volume: ${code}`, {
-    hint: remedies[code] ?? 'see the log of the agent',
+    hint: remedies[code] ?? 'check the tmpfs of the volumes',
     cause,
   });
 }

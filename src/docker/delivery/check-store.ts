@@ -1,7 +1,6 @@
 import { toSecretError } from '../../core/errors.ts';
 import type { CheckStep, HostStore } from '../../core/host-store.ts';
-import type { CheckedStep, StoreCheck } from '../agent-api.ts';
-import { toFailure } from './control-api.ts';
+import { type CheckedStep, type StoreCheck, toFailure } from '../agent-api.ts';
 
 /** Checks a store step by step, up to the first that fails. Throws only if the signal fires. */
 export async function checkStore(

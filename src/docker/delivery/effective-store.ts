@@ -16,11 +16,18 @@ export type EffectiveStore = {
   readonly config: StoreConfig;
 };
 
-/** The configuration of a host, and where it is. */
+/** The configuration of a host, or in local mode of a user, and where it is. */
 export type HostConfig = {
   readonly file: string;
   readonly config: Pick<DsoConfig, 'providers' | 'defaults'>;
+  /** Whether each command reads the file. Default: the agent reads it at its start. */
+  readonly isOfUser?: boolean;
 };
+
+/** A remedy that changes the configuration, with what must follow. */
+export function remedyIn({ isOfUser = false }: Pick<HostConfig, 'isOfUser'>, change: string) {
+  return isOfUser ? change : `${change}, and restart the agent`;
+}
 
 /** Clouds that know the machine they run on: they need no configuration. */
 const ambientTypes: readonly StoreType[] = ['huawei', 'aws', 'alibabacloud'];
@@ -57,18 +64,16 @@ export function effectiveStore(
   };
 }
 
-function storeOfHost(
-  name: string | undefined,
-  { config: { providers, defaults }, file }: HostConfig,
-): EffectiveStore {
+function storeOfHost(name: string | undefined, host: HostConfig): EffectiveStore {
+  const { providers, defaults } = host.config;
   const chosen = name ?? defaults.provider;
   const config = chosen === undefined ? undefined : providers.get(chosen);
   if (chosen !== undefined && config !== undefined)
     return { name: chosen, provider: chosen, config };
-  const hostFile = sanitizeUserText(file);
+  const hostFile = sanitizeUserText(host.file);
   if (providers.size === 0)
     throw new SecretError('NOT_CONFIGURED', `${hostFile} names no store to read secrets from`, {
-      hint: 'run docker dso init on this host, and restart the agent',
+      hint: remedyIn(host, 'run docker dso init on this host'),
     });
   const names = [...providers.keys()].join(', ');
   if (chosen === undefined)
@@ -80,7 +85,7 @@ function storeOfHost(
   throw new SecretError(
     'NOT_CONFIGURED',
     `${hostFile} has no store ${sanitizeUserText(chosen)}; it has ${names}`,
-    { hint: 'use one of these names, or add the store there and restart the agent' },
+    { hint: remedyIn(host, 'use one of these names, or add the store there') },
   );
 }
 

@@ -2,7 +2,7 @@ import { SecretError } from '../../core/errors.ts';
 import type { HostStore, StoreConfig } from '../../core/host-store.ts';
 import type { Provider } from '../../core/provider.ts';
 import type { CheckGrant } from './authorize.ts';
-import type { EffectiveStore } from './effective-store.ts';
+import type { EffectiveStore, HostConfig } from './effective-store.ts';
 import { createHostProvider } from './host-provider.ts';
 
 /** Opens a store. It makes no calls. @throws SecretError NOT_CONFIGURED */
@@ -15,7 +15,7 @@ export type OpenedStore = { readonly store: HostStore; readonly provider: Provid
 export type StoresDeps = {
   readonly openStore: OpenStore;
   readonly isGranted: CheckGrant;
-  readonly configFile: string;
+  readonly host: Pick<HostConfig, 'file' | 'isOfUser'>;
 };
 
 /** Each project can choose regions and namespaces of its own. */
@@ -52,10 +52,10 @@ export class Stores {
   }
 
   async #open({ provider: providerName, name, config }: EffectiveStore): Promise<OpenedStore> {
-    const { openStore, isGranted, configFile } = this.#deps;
+    const { openStore, isGranted, host } = this.#deps;
     const store = await openStore(config, name);
     const provider = createHostProvider({
-      ...{ provider: providerName, name, store, isGranted, configFile },
+      ...{ provider: providerName, name, store, isGranted, host },
     }) as Provider;
     this.providers.set(providerName, provider);
     return { store, provider };

@@ -2,6 +2,7 @@ import type { HostStore } from '../../core/host-store.ts';
 import type { Provider } from '../../core/provider.ts';
 import { inOneStep } from '../../core/steps.ts';
 import { type CheckGrant, createAuthorize } from './authorize.ts';
+import type { HostConfig } from './effective-store.ts';
 import { type HostPlan, planItems } from './items.ts';
 
 /** What {@link createHostProvider} needs. */
@@ -12,7 +13,7 @@ export type HostProviderDeps = {
   readonly name: string;
   readonly store: HostStore;
   readonly isGranted: CheckGrant;
-  readonly configFile: string;
+  readonly host: Pick<HostConfig, 'file' | 'isOfUser'>;
 };
 
 /** A store of the host, as the pipeline takes it. */

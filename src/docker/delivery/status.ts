@@ -1,17 +1,34 @@
 import { filesDirectory } from '../model/volumes.ts';
 import { formatReference } from '../model/reference.ts';
 import type { DsoRef } from '../model/reference.ts';
-import type { SecretStatus, ServiceStatus } from '../agent-api.ts';
-import { toFailure } from './control-api.ts';
-import { fileKey, variableKey } from './deliver.ts';
-import { type DeliveryRecord, versionIn } from './mount-record.ts';
-import type { ServiceMounts } from './service-mounts.ts';
+import { type SecretStatus, type ServiceStatus, toFailure } from '../agent-api.ts';
+import type { SecretError } from '../../core/errors.ts';
+import { type Wanted, fileKey, variableKey } from './deliver.ts';
+import { type DeliveryRecord, versionIn } from './delivery-record.ts';
+
+/** A service, what it asks for, and what its containers have. */
+export type DeliveredService = {
+  readonly wanted: Wanted;
+  /** The number of containers that have the service's secrets. */
+  readonly containers: number;
+  /** What the newest container started with. */
+  readonly started: DeliveryRecord | undefined;
+  /** What the volumes hold. */
+  readonly current: DeliveryRecord | undefined;
+  /** Whether a container runs with variables that have changed since its start. */
+  readonly isStale: boolean;
+  /** The failure of the last start or read. */
+  readonly failure: SecretError | undefined;
+};
 
 /**
  * What the containers of a service have.
  * @param storeOf the name of the store in the host's configuration
  */
-export function statusOf(service: ServiceMounts, storeOf: (ref: DsoRef) => string): ServiceStatus {
+export function statusOf(
+  service: DeliveredService,
+  storeOf: (ref: DsoRef) => string,
+): ServiceStatus {
   const { injection } = service.wanted;
   const secret = (
     kind: SecretStatus['kind'],
@@ -45,7 +62,7 @@ export function statusOf(service: ServiceMounts, storeOf: (ref: DsoRef) => strin
   };
 }
 
-function stateOf(service: ServiceMounts): ServiceStatus['state'] {
+function stateOf(service: DeliveredService): ServiceStatus['state'] {
   if (service.failure !== undefined) return 'FAILED';
   if (service.containers === 0) return 'INACTIVE';
   return service.isStale ? 'STALE' : 'ACTIVE';

@@ -1,14 +1,12 @@
 import type { DsoRef } from '../model/reference.ts';
-import { fileKey, variableKey } from './deliver.ts';
+import { type Wanted, fileKey, variableKey } from './deliver.ts';
 import { type HostConfig, effectiveStore } from './effective-store.ts';
-import type { ServiceMounts } from './service-mounts.ts';
+
+/** A service, by what it asks for. */
+type Asking = { readonly wanted: Wanted };
 
 /** The name that the host's configuration has for the store of a service's reference. */
-export function storeNameOf(
-  { wanted }: ServiceMounts,
-  { provider }: DsoRef,
-  host: HostConfig,
-): string {
+export function storeNameOf({ wanted }: Asking, { provider }: DsoRef, host: HostConfig): string {
   try {
     return effectiveStore(provider, wanted.stores, host).name;
   } catch {
@@ -19,7 +17,7 @@ export function storeNameOf(
 
 /** The keys of what a service has from a secret of a store; empty if it does not use it. */
 export function keysFrom(
-  service: ServiceMounts,
+  service: Asking,
   secret: { readonly store: string; readonly path: string },
   host: HostConfig,
 ): readonly string[] {

@@ -6,6 +6,7 @@ import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { Workload } from '../../core/workload.ts';
 import { type NameGlob, compileNameGlob } from '../../formats/name-glob.ts';
 import type { HostGrant } from '../config/types.ts';
+import { type HostConfig, remedyIn } from './effective-store.ts';
 import type { HostPlan } from './items.ts';
 
 /** Whether an application may read a path. */
@@ -43,17 +44,17 @@ export type AuthorizeDeps = {
   readonly name: string;
   readonly isGranted: CheckGrant;
   /** The host's configuration, for remedies. */
-  readonly configFile: string;
+  readonly host: Pick<HostConfig, 'file' | 'isOfUser'>;
 };
 
 /** Allows what the grants of the host allow, with the host's identity. */
 export function createAuthorize(deps: AuthorizeDeps): Provider<HostPlan>['authorize'] {
-  const { store, name, isGranted, configFile } = deps;
+  const { store, name, isGranted, host } = deps;
   return async (workload, { refs, login: { pathsOf } }, { signal }) => {
     for (const ref of refs)
       for (const path of pathsOf.get(ref) ?? [ref.name])
         if (!isGranted({ workload, store: name, path }))
-          throw notGranted(workload, name, path, configFile);
+          throw notGranted(workload, name, path, host);
     const principal = await store.principal(signal);
     return refs.map((ref) =>
       grant({ ref, principal, workload, scope: store.grantScope ?? 'principal' }),
@@ -65,7 +66,7 @@ function notGranted(
   { tenant, identity }: Workload,
   store: string,
   path: string,
-  configFile: string,
+  host: AuthorizeDeps['host'],
 ): SecretError {
   const service = sanitizeUserText(`${tenant}/${identity.name}`);
   const secret = sanitizeUserText(path);
@@ -73,7 +74,7 @@ function notGranted(
     'NOT_GRANTED',
     `service ${service} may not read ${secret} of store ${store}: no grant of this host allows it`,
     {
-      hint: `add a grant under agent.grants of ${sanitizeUserText(configFile)}, and restart the agent`,
+      hint: remedyIn(host, `add a grant under agent.grants of ${sanitizeUserText(host.file)}`),
     },
   );
 }
