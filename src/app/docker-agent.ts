@@ -12,6 +12,7 @@ import type { HostConfig } from '../docker/agent/effective-store.ts';
 import { Stores } from '../docker/agent/stores.ts';
 import { readDsoConfig } from '../docker/config/read.ts';
 import type { DsoConfig } from '../docker/config/types.ts';
+import { Engine } from '../docker/engine/engine.ts';
 import { prepareTmpfs } from '../docker/volume/tmpfs.ts';
 import { loadVersionKey } from '../mount/version-key.ts';
 import { openHostStore } from '../providers/host-stores.ts';
@@ -87,6 +88,7 @@ export async function composeDockerAgent({
     controlGid: await groupNumber('docker'),
     pluginSocket: settings.pluginSocket,
     stateDir: settings.stateDir,
+    ...(settings.engineSocket !== undefined && { engine: new Engine(settings.engineSocket) }),
     shimDir: settings.shimDir ?? defaultShimDir,
   });
   return {

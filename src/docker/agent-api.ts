@@ -27,6 +27,12 @@ export type AgentInfo = {
   /** Whether `docker exec` sees the variables where a project does not say. */
   readonly exec: 'on' | 'off';
   readonly pollingIntervalMs: number;
+  /** Absent: the agent has no socket of the engine. */
+  readonly engine?: {
+    readonly socket: string;
+    /** Why the agent cannot use it. */
+    readonly failure?: AgentFailure;
+  };
   /** Whether the grants of the host limit what applications read. */
   readonly hasGrants: boolean;
 };

@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { type IncomingMessage, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { createPipeline } from '../../src/app/pipeline.ts';
@@ -13,6 +14,7 @@ import { compileGrants } from '../../src/docker/agent/authorize.ts';
 import { deliver } from '../../src/docker/agent/deliver.ts';
 import { Stores } from '../../src/docker/agent/stores.ts';
 import type { ProjectRegistration } from '../../src/docker/agent-api.ts';
+import { Engine } from '../../src/docker/engine/engine.ts';
 import { readDsoConfig } from '../../src/docker/config/read.ts';
 import type { Injection } from '../../src/docker/model/types.ts';
 
@@ -95,6 +97,10 @@ export type AgentOptions = {
   readonly store: MemoryStore;
   /** The dso.yaml of the host. */
   readonly config?: string;
+  /** Default: the agent asks nothing of an engine. */
+  readonly engineSocket?: string;
+  /** See `EngineRecoveryDeps`. */
+  readonly firstRetryMs?: number;
 };
 
 /** An agent in this process, on real sockets, with {@link MemoryStore} as the store `vault`. */
@@ -107,7 +113,8 @@ export class TestAgent {
   readonly agent: DockerAgent;
   readonly #close: () => void;
 
-  constructor({ folder, store, config = defaultConfig }: AgentOptions) {
+  constructor(options: AgentOptions) {
+    const { folder, store, config = defaultConfig, engineSocket, firstRetryMs } = options;
     this.folder = folder;
     mkdirSync(this.path('volumes'), { recursive: true });
     mkdirSync(this.path('shim'), { recursive: true });
@@ -147,6 +154,8 @@ export class TestAgent {
       volumesDir: this.path('volumes'),
       stateDir: this.path('state'),
       shimDir: this.path('shim'),
+      ...(engineSocket !== undefined && { engine: new Engine(engineSocket) }),
+      ...(firstRetryMs !== undefined && { firstRetryMs }),
     });
   }
 
@@ -223,4 +232,16 @@ export type DriverResponse = {
 export function agentFolder(): { readonly folder: string; readonly remove: () => void } {
   const folder = mkdtempSync(join(tmpdir(), 'kf-agent-'));
   return { folder, remove: () => rmSync(folder, { recursive: true, force: true }) };
+}
+
+/** Waits until `check` does not throw. */
+export async function eventually(check: () => unknown): Promise<void> {
+  for (let attempt = 0; ; attempt++)
+    try {
+      await check();
+      return;
+    } catch (error) {
+      if (attempt > 500) throw error;
+      await sleep(10);
+    }
 }

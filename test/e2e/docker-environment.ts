@@ -82,6 +82,7 @@ export async function startDockerEnvironment(
       args: [
         ...[...productionFlags, bundle, 'docker-agent', '--config', file('dso.yaml')],
         ...['--socket', socket, '--plugin-socket', pluginSocket],
+        ...['--engine-socket', engine.socket],
         ...['--volumes-dir', file('volumes'), '--state-dir', file('state')],
         ...['--shim-dir', join(repository, 'dist/shim'), ...agentFlags],
       ],

@@ -9,6 +9,7 @@ import {
   MemoryStore,
   TestAgent,
   agentFolder,
+  eventually,
   requestOver,
 } from '../../../test/docker/agent.ts';
 import { SecretError } from '../../core/errors.ts';
@@ -786,14 +787,3 @@ describe('a project', () => {
     });
   });
 });
-
-async function eventually(check: () => unknown): Promise<void> {
-  for (let attempt = 0; ; attempt++)
-    try {
-      await check();
-      return;
-    } catch (error) {
-      if (attempt > 500) throw error;
-      await sleep(10);
-    }
-}

@@ -14,16 +14,18 @@ import type {
   StoreSecret,
 } from '../agent-api.ts';
 import type { DsoConfig } from '../config/types.ts';
+import type { Engine } from '../engine/engine.ts';
 import type { DsoRef } from '../model/reference.ts';
 import type { Injection } from '../model/types.ts';
 import { isVolumeName } from '../model/volumes.ts';
 import { installShim } from '../volume/shim-file.ts';
 import { checkStore } from './check-store.ts';
-import { createControlApi, toFailureResponse } from './control-api.ts';
+import { createControlApi, toFailure, toFailureResponse } from './control-api.ts';
 import { CreatedVolumes } from './created-volumes.ts';
 import { type DeliverContext, type Delivery, type Wanted, instanceOf } from './deliver.ts';
 import { readProjectDocument } from './documents.ts';
 import { type EffectiveStore, type HostConfig, effectiveStore } from './effective-store.ts';
+import { EngineRecovery } from './engine-recovery.ts';
 import { type Handle, JsonServer } from './json-server.ts';
 import { readMountRecord, versionIn } from './mount-record.ts';
 import { Projects } from './projects.ts';
@@ -50,6 +52,10 @@ export type DockerAgentOptions = {
   readonly volumesDir: string;
   readonly stateDir: string;
   readonly shimDir: string;
+  /** Absent: the agent asks nothing of the engine. */
+  readonly engine?: Engine | undefined;
+  /** See `EngineRecoveryDeps`. */
+  readonly firstRetryMs?: number;
   readonly log: Logger;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -74,10 +80,11 @@ export class DockerAgent {
   readonly #started: Promise<void>;
   #markStarted = (): void => undefined;
   readonly #watch: SecretWatch;
+  readonly #recovery: EngineRecovery | undefined;
   #projects: Projects | undefined;
 
   constructor(options: DockerAgentOptions) {
-    const { controlSocket, controlGid, pluginSocket, stateDir, log } = options;
+    const { controlSocket, controlGid, pluginSocket, volumesDir, stateDir, engine, log } = options;
     this.#options = options;
     this.#started = new Promise((resolve) => (this.#markStarted = resolve));
     this.#created = new CreatedVolumes(join(stateDir, 'volumes'));
@@ -92,6 +99,16 @@ export class DockerAgent {
       intervalMs: options.host.config.agent.watch.pollingIntervalMs,
       log,
     });
+    this.#recovery =
+      engine &&
+      new EngineRecovery({
+        services: () =>
+          this.#known.list().flatMap(({ mounts }) => (mounts.isInUse ? [mounts] : [])),
+        canMount: (volume) => this.#known.hasSecretsOf(volume),
+        unmount: (volume, id) => this.#unmount(volume, id),
+        ...{ engine, volumesDir, log },
+        ...(options.firstRetryMs !== undefined && { firstRetryMs: options.firstRetryMs }),
+      });
     this.#control = new JsonServer({
       ...{ path: controlSocket, flag: '--socket', mode: 0o660, gid: controlGid, log },
       contentType: 'application/json',
@@ -118,7 +135,7 @@ export class DockerAgent {
         remove: (name) => this.#remove(name),
         list: () => this.#created.list(),
         has: (name) => this.#created.has(name),
-        pathOf: (name) => join(options.volumesDir, name),
+        pathOf: (name) => join(volumesDir, name),
         mount: (name, id, signal) => this.#track(this.#mount(name, id, signal)),
         unmount: (name, id) => this.#unmount(name, id),
       }),
@@ -154,6 +171,7 @@ export class DockerAgent {
     }
     this.#markStarted();
     this.#watch.start();
+    this.#recovery?.start();
   }
 
   /** Why the engine or the plugin cannot reach this agent; empty if they can. */
@@ -173,6 +191,7 @@ export class DockerAgent {
    */
   async drain(graceMs: number): Promise<void> {
     this.#watch.stop();
+    this.#recovery?.stop();
     this.#control.unbind();
     this.#plugin.unbind();
     const timer = setTimeout(() => this.#stop.abort(shuttingDown()), graceMs);
@@ -224,6 +243,7 @@ export class DockerAgent {
         { project, service: serviceName, volume: name, code: error.code, reason: error.summary },
         'a container cannot start',
       );
+      this.#recovery?.mountFailed();
       throw error;
     }
   }
@@ -241,10 +261,17 @@ export class DockerAgent {
   }
 
   #info(): AgentInfo {
-    const { version, host } = this.#options;
+    const { version, host, engine } = this.#options;
     const { providers, defaults, exec, agent } = host.config;
+    const problem = this.#recovery?.problem;
     return {
       ...{ version, configFile: host.file, exec },
+      ...(engine && {
+        engine: {
+          socket: engine.socketPath,
+          ...(problem && { failure: toFailure(problem) }),
+        },
+      }),
       stores: Array.from(providers, ([name, { type, region, addresses, auth }]) => ({
         ...{ name, type },
         ...(region !== undefined && { region }),

@@ -66,6 +66,12 @@ export class Projects {
     return this.#services.get(project)?.get(service);
   }
 
+  /** Whether {@link ofVolume} finds the service. */
+  hasSecretsOf(name: string): boolean {
+    const known = this.#byVolume.get(name);
+    return known !== undefined && known.state !== 'lost';
+  }
+
   /** The service of a volume. @throws SecretError OBJECT_NOT_FOUND */
   ofVolume(name: string): ServiceMounts {
     const known = this.#byVolume.get(name);

@@ -134,6 +134,8 @@ export async function startEngine({ cliPlugins = {} }: EngineOptions = {}) {
     directory,
     /** Where this engine looks for volume plugins. */
     volumePlugins,
+    /** The socket of its API. */
+    socket,
     /** The command line of a program that sees the volume plugins where the engine sees them. */
     inMountNamespace: (...command: string[]): readonly string[] => [
       ...['nsenter', `--mount=/proc/${engine.pid}/ns/mnt`, ...command],
