@@ -55,6 +55,13 @@ export type ProjectRegistration = {
   readonly services: readonly Injection[];
   /** The stores that the project's own dso.yaml names, by name. */
   readonly stores: Readonly<Record<string, ProjectStore>>;
+  /** The directory of the application, without links. */
+  readonly directory?: string;
+  /**
+   * The user has named the project for this command. It then replaces that of another directory
+   * also while its containers run.
+   */
+  readonly isNamed?: boolean;
 };
 
 /** A service with secrets. */

@@ -235,13 +235,12 @@ export function agentFolder(): { readonly folder: string; readonly remove: () =>
 }
 
 /** Waits until `check` does not throw. */
-export async function eventually(check: () => unknown): Promise<void> {
-  for (let attempt = 0; ; attempt++)
+export async function eventually(check: () => unknown, timeoutMs = 10_000): Promise<void> {
+  for (const deadline = Date.now() + timeoutMs; ; await sleep(10))
     try {
       await check();
       return;
     } catch (error) {
-      if (attempt > 500) throw error;
-      await sleep(10);
+      if (Date.now() > deadline) throw error;
     }
 }

@@ -367,6 +367,27 @@ describe('the containers of a service', () => {
     expect(await agent.mount('dso_shop.app', 'x')).toBe('');
   });
 
+  test('have a new dynamic credential in their files after a restart of the agent, and are STALE', async () => {
+    const first = await start();
+    store.values.set('creds', () => `user-${store.reads.length}`);
+    await first.register('shop', { app: { variables: [variable('C', 'creds')] } });
+    await first.mount('dso_shop.app', 'a');
+    expect(first.variables('shop', 'app')).toEqual({ C: 'user-1' });
+    await kill(first);
+    // Its token of the store is gone, so it cannot renew the lease of the first one.
+    const agent = await start();
+    await eventually(async () => expect(await statusOf(agent)).toMatchObject({ state: 'STALE' }));
+    expect(agent.variables('shop', 'app')).toEqual({ C: 'user-2' });
+    await agent.mount('dso_shop.app', 'b');
+    await agent.unmount('dso_shop.app', 'a');
+    expect(await statusOf(agent)).toMatchObject({ state: 'ACTIVE', mounts: 1 });
+    expect(store.reads).toHaveLength(2);
+    await agent.unmount('dso_shop.app', 'b');
+    agent.clockOffset += 11_000;
+    agent.tick();
+    await eventually(() => expect(store.released).toEqual(['lease-2']));
+  });
+
   test('return their lease when the last one is gone, and not before', async () => {
     const agent = await start();
     store.values.set('creds', () => canary);
@@ -742,6 +763,56 @@ describe('a project', () => {
     await agent.mount('dso_shop.app', 'b');
     await agent.unmount('dso_shop.app', 'a');
     expect(await statusOf(agent)).toMatchObject({ state: 'ACTIVE' });
+  });
+
+  describe('of another directory with the same name', () => {
+    const other = { variables: [variable('USER', 'db', 'user')] };
+    async function put(agent: TestAgent, directory: string, service: object, more: object = {}) {
+      const injection = { ...{ project: 'shop', service: 'app' }, files: [], exec: 'on' };
+      const services = [{ ...injection, ...service }];
+      const registration = { services, stores: {}, directory, ...more };
+      return agent.control('PUT', '/v1/projects/shop', registration);
+    }
+
+    test('is refused while it would give running containers other secrets', async () => {
+      const first = await start();
+      expect((await put(first, '/srv/one', app)).status).toBe(200);
+      await first.mount('dso_shop.app', 'a');
+      await kill(first);
+      const agent = await start();
+      expect(await put(agent, '/srv/two', other)).toEqual({
+        status: 400,
+        json: {
+          code: 'INVALID_REQUEST',
+          message:
+            'the project shop runs from /srv/one: from /srv/two, its service app would get other secrets',
+          hint: 'name this application with -p NAME or with name: in its Compose file; if it is the same application, replace it with -p shop',
+        },
+      });
+      expect(agent.variables('shop', 'app')).toEqual({ TOKEN: canary });
+      expect((await statusOf(agent)).secrets).toMatchObject([{ name: 'TOKEN' }]);
+      // The directory itself can change what it asks for.
+      expect((await put(agent, '/srv/one', other)).status).toBe(200);
+    });
+
+    test('replaces it if the user names the project, if it asks for the same, or if nothing runs', async () => {
+      const agent = await start();
+      await put(agent, '/srv/one', app);
+      expect((await put(agent, '/srv/two', other)).status).toBe(200);
+      expect((await put(agent, '/srv/one', app)).status).toBe(200);
+      await agent.mount('dso_shop.app', 'a');
+      expect((await put(agent, '/srv/two', app)).status).toBe(200);
+      expect((await put(agent, '/srv/three', other, { isNamed: true })).status).toBe(200);
+    });
+
+    test('keeps a service that only the first one has', async () => {
+      const agent = await start();
+      await put(agent, '/srv/one', app);
+      await agent.mount('dso_shop.app', 'a');
+      expect((await put(agent, '/srv/two', { ...other, service: 'web' })).status).toBe(200);
+      expect(await agent.mount('dso_shop.app', 'b')).toBe('');
+      expect(agent.variables('shop', 'app')).toEqual({ TOKEN: canary });
+    });
   });
 
   test('that is deleted is forgotten when no container has it', async () => {

@@ -1,3 +1,4 @@
+import { realpath } from 'node:fs/promises';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import { createStyler } from '../../formats/terminal-style.ts';
 import { prepareImages } from '../compose/prepare-images.ts';
@@ -97,6 +98,8 @@ export async function start(context: CommandContext): Promise<number> {
     await agent.putProject(model.name, {
       services: result.services,
       stores: usesHost ? {} : projectStores(config),
+      directory: await realpath(project.directory),
+      isNamed: project.isNamed,
     });
   const flags = injected.has(startLine.services[0] ?? '')
     ? prepared.parts.map(withShim)
