@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { printableJson } from '../../formats/printable-json.ts';
 import type { AgentInfo } from '../agent-api.ts';
-import { checkCompose, checkContainers, checkEngine } from '../doctor/engine.ts';
+import { checkCompose, checkContainers, checkEngine, checkEngineAccess } from '../doctor/engine.ts';
 import { type Finding, failedBy, fine, formatFindings } from '../doctor/findings.ts';
 import { checkBootOrder, checkSockets, checkVolumes } from '../doctor/host.ts';
 import { checkStores } from '../doctor/stores.ts';
@@ -41,7 +41,11 @@ export function systemDoctorCommand(
         checkCompose(docker),
         Promise.resolve(isRunning ? checkVersion(info, version) : info),
         ...(isRunning
-          ? [checkSockets({ pluginSocket }, socket), checkVolumes({ volumesDirectory: volumes })]
+          ? [
+              checkSockets({ pluginSocket }, socket),
+              Promise.resolve(checkEngineAccess(info)),
+              checkVolumes({ volumesDirectory: volumes }),
+            ]
           : []),
         checkBootOrder(places, createRunProgram(env)),
         checkContainers(docker),
