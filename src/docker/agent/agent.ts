@@ -1,39 +1,32 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import { raceWithAbort, withTimeout } from '../../concurrency/deadline.ts';
+import { raceWithAbort } from '../../concurrency/deadline.ts';
 import { SecretError, toSecretError } from '../../core/errors.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
-import type {
-  AgentInfo,
-  ProjectRegistration,
-  RefreshRequest,
-  RefreshResult,
-  ServiceStatus,
-  StoreCheck,
-  StoreSecret,
-} from '../agent-api.ts';
+import type { AgentInfo, ProjectRegistration, ServiceStatus } from '../agent-api.ts';
 import type { DsoConfig } from '../config/types.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { DsoRef } from '../model/reference.ts';
 import type { Injection } from '../model/types.ts';
 import { isVolumeName } from '../model/volumes.ts';
 import { installShim } from '../volume/shim-file.ts';
-import { checkStore } from './check-store.ts';
 import { createControlApi, toFailure, toFailureResponse } from './control-api.ts';
 import { CreatedVolumes } from './created-volumes.ts';
-import { type DeliverContext, type Delivery, type Wanted, instanceOf } from './deliver.ts';
+import type { DeliverContext, Delivery, Wanted } from './deliver.ts';
 import { readProjectDocument } from './documents.ts';
-import { type EffectiveStore, type HostConfig, effectiveStore } from './effective-store.ts';
+import { type HostConfig, effectiveStore } from './effective-store.ts';
 import { EngineRecovery } from './engine-recovery.ts';
 import { type Handle, JsonServer } from './json-server.ts';
-import { readMountRecord, versionIn } from './mount-record.ts';
+import { readMountRecord } from './mount-record.ts';
 import { Projects } from './projects.ts';
+import { RequestLimits } from './request-limits.ts';
 import { SecretWatch } from './secret-watch.ts';
 import type { ServiceMounts } from './service-mounts.ts';
 import { StateDirectory } from './state-file.ts';
 import { statusOf } from './status.ts';
-import { keysFrom, storeNameOf } from './store-names.ts';
+import { storeNameOf } from './store-names.ts';
+import { StoreRequests } from './store-requests.ts';
 import type { Stores } from './stores.ts';
 import { createVolumeDriver, pluginContentType, toDriverError } from './volume-driver.ts';
 
@@ -63,7 +56,6 @@ export type DockerAgentOptions = {
 
 /** The engine waits two minutes for a mount, and the error must reach it before. */
 const mountMs = 110_000;
-const requestMs = 60_000;
 
 /**
  * The host agent of `docker dso`: a volume driver of the container engine, and the API of the
@@ -74,8 +66,7 @@ export class DockerAgent {
   readonly #created: CreatedVolumes;
   readonly #control: JsonServer;
   readonly #plugin: JsonServer;
-  readonly #inFlight = new Set<Promise<unknown>>();
-  readonly #stop = new AbortController();
+  readonly #limits: RequestLimits;
   /** Requests that come while the agent starts wait for it. */
   readonly #started: Promise<void>;
   #markStarted = (): void => undefined;
@@ -87,6 +78,7 @@ export class DockerAgent {
     const { controlSocket, controlGid, pluginSocket, volumesDir, stateDir, engine, log } = options;
     this.#options = options;
     this.#started = new Promise((resolve) => (this.#markStarted = resolve));
+    this.#limits = new RequestLimits(options.now);
     this.#created = new CreatedVolumes(join(stateDir, 'volumes'));
     this.#watch = new SecretWatch({
       services: () =>
@@ -95,7 +87,7 @@ export class DockerAgent {
           .filter(({ state, mounts }) => state !== 'lost' && mounts.isInUse)
           .map(({ mounts }) => mounts),
       refresh: (service) =>
-        this.#limited(this.#stop.signal, mountMs, (context) => service.refresh(context)),
+        this.#limits.run(mountMs, undefined, (context) => service.refresh(context)),
       intervalMs: options.host.config.agent.watch.pollingIntervalMs,
       log,
     });
@@ -109,6 +101,10 @@ export class DockerAgent {
         ...{ engine, volumesDir, log },
         ...(options.firstRetryMs !== undefined && { firstRetryMs: options.firstRetryMs }),
       });
+    const storeRequests = new StoreRequests({
+      services: () => this.#known.list().map(({ mounts }) => mounts),
+      ...{ host: options.host, stores: options.stores, limits: this.#limits },
+    });
     this.#control = new JsonServer({
       ...{ path: controlSocket, flag: '--socket', mode: 0o660, gid: controlGid, log },
       contentType: 'application/json',
@@ -119,9 +115,9 @@ export class DockerAgent {
           putProject: (name, registration) => this.#putProject(name, registration),
           deleteProject: (name) => this.#known.delete(name),
           services: (project) => this.#services(project),
-          listSecrets: (name, signal) => this.#listSecrets(name, signal),
-          checkStore: (name, signal) => this.#checkStore(name, signal),
-          refresh: (request, signal) => this.#refresh(request, signal),
+          listSecrets: (name, signal) => storeRequests.list(name, signal),
+          checkStore: (name, signal) => storeRequests.check(name, signal),
+          refresh: (request, signal) => storeRequests.refresh(request, signal),
         }),
       ),
       onError: toFailureResponse,
@@ -136,7 +132,7 @@ export class DockerAgent {
         list: () => this.#created.list(),
         has: (name) => this.#created.has(name),
         pathOf: (name) => join(volumesDir, name),
-        mount: (name, id, signal) => this.#track(this.#mount(name, id, signal)),
+        mount: (name, id, signal) => this.#limits.track(this.#mount(name, id, signal)),
         unmount: (name, id) => this.#unmount(name, id),
       }),
       onError: toDriverError,
@@ -194,11 +190,7 @@ export class DockerAgent {
     this.#recovery?.stop();
     this.#control.unbind();
     this.#plugin.unbind();
-    const timer = setTimeout(() => this.#stop.abort(shuttingDown()), graceMs);
-    await Promise.allSettled([...this.#inFlight]);
-    clearTimeout(timer);
-    this.#stop.abort(shuttingDown());
-    await Promise.allSettled([...this.#inFlight]);
+    await this.#limits.drain(graceMs);
     // The last responses are on their way.
     await new Promise((resolve) => setTimeout(resolve, 50));
     this.#control.close();
@@ -223,7 +215,7 @@ export class DockerAgent {
     const { project, service: serviceName } = injection;
     const startedAt = this.#options.now();
     try {
-      const { path, isFirst } = await this.#limited(signal, mountMs, (context) =>
+      const { path, isFirst } = await this.#limits.run(mountMs, signal, (context) =>
         service.mount(name, id, context),
       );
       this.#options.log[isFirst ? 'info' : 'debug'](
@@ -305,80 +297,8 @@ export class DockerAgent {
       .map(({ mounts }) => this.#statusOf(mounts));
   }
 
-  async #listSecrets(name: string, signal: AbortSignal): Promise<readonly StoreSecret[]> {
-    const { store } = await this.#options.stores.open(this.#storeOfHost(name));
-    const { list } = store;
-    if (list === undefined)
-      throw new SecretError('INVALID_REQUEST', `the store ${name} cannot list its secrets`, {
-        hint: 'use the tools of the store',
-      });
-    const listed = await this.#limited(signal, requestMs, (context) => list(context.signal));
-    return listed.map((secret) => ({
-      ...secret,
-      usedBy: this.#usersOf(name, secret.path).map(({ wanted }) => instanceOf(wanted.injection)),
-    }));
-  }
-
-  async #checkStore(name: string, signal: AbortSignal): Promise<StoreCheck> {
-    const { store } = await this.#options.stores.open(this.#storeOfHost(name));
-    return this.#limited(signal, requestMs, (context) => checkStore(store, context.signal));
-  }
-
-  async #refresh({ store, path }: RefreshRequest, signal: AbortSignal): Promise<RefreshResult> {
-    const { name } = this.#storeOfHost(store);
-    const users = this.#usersOf(name, path).filter(({ isInUse }) => isInUse);
-    const services: { name: string; changed: boolean }[] = [];
-    let version: string | undefined;
-    for (const mounts of users) {
-      await this.#limited(signal, mountMs, (context) =>
-        mounts.refresh({ ...context, refresh: true }),
-      );
-      const keys = keysFrom(mounts, { store: name, path }, this.#options.host);
-      for (const key of keys) version ??= versionIn(mounts.current, key);
-      services.push({
-        name: instanceOf(mounts.wanted.injection),
-        changed: mounts.hasChanged(keys),
-      });
-    }
-    return { store: name, ...(version !== undefined && { version }), services };
-  }
-
-  /** A store of the host's configuration. */
-  #storeOfHost(name: string | undefined): EffectiveStore {
-    return effectiveStore(name, {}, this.#options.host);
-  }
-
-  #usersOf(store: string, path: string): readonly ServiceMounts[] {
-    return this.#known
-      .list()
-      .map(({ mounts }) => mounts)
-      .filter((mounts) => keysFrom(mounts, { store, path }, this.#options.host).length > 0);
-  }
-
   #statusOf(service: ServiceMounts): ServiceStatus {
     return statusOf(service, (ref) => storeNameOf(service, ref, this.#options.host));
-  }
-
-  async #limited<T>(
-    signal: AbortSignal,
-    ms: number,
-    work: (context: DeliverContext) => Promise<T>,
-  ): Promise<T> {
-    const deadline = this.#options.now() + ms;
-    const either = AbortSignal.any([signal, this.#stop.signal]);
-    return withTimeout(
-      ms,
-      either,
-      () => tooSlow(ms),
-      (limited) => work({ signal: limited, deadline }),
-    );
-  }
-
-  #track<T>(work: Promise<T>): Promise<T> {
-    this.#inFlight.add(work);
-    const remove = (): void => void this.#inFlight.delete(work);
-    work.then(remove, remove);
-    return work;
   }
 
   /** Volumes without a record: an earlier process was killed while it wrote them. */
@@ -397,16 +317,4 @@ export class DockerAgent {
 
 function refsOf({ variables, files }: Injection): readonly DsoRef[] {
   return [...variables, ...files].map(({ ref }) => ref);
-}
-
-function tooSlow(ms: number): SecretError {
-  return new SecretError('DEADLINE', `the secrets were not read within ${ms / 1_000} s`, {
-    hint: 'check that this host reaches the store: docker dso system doctor',
-  });
-}
-
-function shuttingDown(): SecretError {
-  return new SecretError('SHUTTING_DOWN', 'the agent of docker dso stops', {
-    hint: 'start the container again when the agent runs',
-  });
 }
