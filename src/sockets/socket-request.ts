@@ -8,8 +8,10 @@ export type SocketRequest = {
   readonly body?: unknown;
   readonly signal: AbortSignal;
   readonly maxBodyBytes: number;
-  /** Called when the response begins. Its body is then dropped as it comes. */
+  /** Called when the response begins. Its body is then no part of the result. */
   readonly onOpen?: (status: number) => void;
+  /** Called for each piece of a body that is no part of the result. */
+  readonly onPiece?: () => void;
 };
 
 /** A response with its whole body. */
@@ -22,6 +24,7 @@ export type SocketResponse = { readonly status: number; readonly text: string };
 export async function requestOverSocket({
   maxBodyBytes,
   onOpen,
+  onPiece,
   body,
   ...options
 }: SocketRequest): Promise<SocketResponse> {
@@ -38,7 +41,7 @@ export async function requestOverSocket({
       let bytes = 0;
       onOpen?.(response.statusCode ?? 0);
       response.on('data', (piece: Buffer) => {
-        if (onOpen !== undefined) return;
+        if (onOpen !== undefined) return onPiece?.();
         bytes += piece.length;
         if (bytes <= maxBodyBytes) pieces.push(piece);
         else response.destroy(new Error('the response is too large'));

@@ -26,6 +26,7 @@ export class FakeEngine {
   version: object = { ApiVersion: '1.41', MinAPIVersion: '1.12' };
   #server: Server | undefined;
   readonly #connections = new Set<Socket>();
+  readonly #events = new Set<ServerResponse>();
 
   constructor(socketPath: string) {
     this.socketPath = socketPath;
@@ -51,6 +52,12 @@ export class FakeEngine {
     await new Promise((resolve) => (server === undefined ? resolve(0) : server.close(resolve)));
   }
 
+  /** Sends an event of a container. */
+  report(action: string): void {
+    for (const response of this.#events)
+      response.write(`${JSON.stringify({ Type: 'container', Action: action })}\n`);
+  }
+
   add(container: Partial<FakeContainer> & { readonly id: string }): FakeContainer {
     const made = { volumes: ['dso_shop.app'], state: 'exited', ...container };
     this.containers.push(made);
@@ -66,6 +73,8 @@ export class FakeEngine {
     if (line === 'GET /version') return send(200, this.version);
     if (/^GET \/v[\d.]+\/events\?/.test(line)) {
       response.writeHead(200, { 'content-type': 'application/json' }).flushHeaders();
+      this.#events.add(response);
+      response.once('close', () => this.#events.delete(response));
       return;
     }
     if (/^GET \/v[\d.]+\/containers\/json\?all=1$/.test(line))

@@ -83,7 +83,7 @@ describe('a container that could not start because the agent was away', () => {
 
   test('is started later if the store is away, and again after the next failure', async () => {
     store.failure = new SecretError('STORE_UNAVAILABLE', 'vault is away');
-    const agent = await start({ firstRetryMs: 10 });
+    const agent = await start({ recoveryDelays: { firstRetryMs: 10 } });
     await agent.register('shop', { app });
     engine.add({
       id: 'app',
@@ -104,7 +104,7 @@ describe('a container that could not start because the agent was away', () => {
 
   test('is looked for after a mount that fails', async () => {
     await engine.start();
-    const agent = await start({ firstRetryMs: 10 });
+    const agent = await start({ recoveryDelays: { firstRetryMs: 10 } });
     await agent.register('shop', { app });
     await eventually(() => expect(isListed()).toBe(true));
     store.failure = new SecretError('STORE_UNAVAILABLE', 'vault is away');
@@ -207,6 +207,18 @@ describe('mounts that no container has', () => {
     const lists = () => engine.paths.filter((path) => path.includes('/containers/json'));
     await eventually(() => expect(lists()).toHaveLength(2));
     expect(await statusOf(agent)).toMatchObject({ state: 'ACTIVE', mounts: 2 });
+  });
+
+  test('are forgotten when a container ends and the engine does not unmount', async () => {
+    const agent = await start({ recoveryDelays: { settleMs: 10 } });
+    await agent.register('shop', { app });
+    await agent.mount('dso_shop.app', 'a');
+    const container = engine.add({ id: 'one', state: 'running' });
+    await engine.start();
+    await eventually(() => expect(isListed()).toBe(true));
+    container.state = 'exited';
+    engine.report('die');
+    await eventually(async () => expect(await statusOf(agent)).toMatchObject({ mounts: 0 }));
   });
 
   test('are not those of a container that starts at the moment', async () => {

@@ -15,8 +15,15 @@ export type EngineRecoveryDeps = {
   readonly canMount: (volume: string) => boolean;
   readonly unmount: (volume: string, id: string) => Promise<void>;
   readonly log: Logger;
-  /** Before the first retry of a start, in milliseconds. Default 10 s. */
+  readonly delays?: RecoveryDelays | undefined;
+};
+
+/** In milliseconds. */
+export type RecoveryDelays = {
+  /** Before the first retry of a start. Default 10 s. */
   readonly firstRetryMs?: number;
+  /** From the end of a container to the moment when its mounts must be gone. Default 5 s. */
+  readonly settleMs?: number;
 };
 
 /** Between two attempts to reach an engine that is away. */
@@ -26,9 +33,11 @@ const startsAtOnce = 4;
 const restartPolicies = ['always', 'unless-stopped', 'on-failure'];
 
 /**
- * What the agent asks of the engine, each time when it finds the engine serving:
- * - Mounts that no container has are forgotten. An engine that was killed does not unmount, and
- *   neither does one that has not reached the agent.
+ * What the agent asks of the engine, each time when it finds the engine serving, and when a
+ * container has ended:
+ * - Mounts that no container has are forgotten. An engine that was killed does not unmount, neither
+ *   does one that has not reached the agent, nor one with live-restore for a container of the
+ *   engine before it.
  * - Containers that could not start because of the agent are started. The engine tries each of them
  *   once: when it starts itself, or when the container has ended. See docs/adr/0021.
  *
@@ -41,11 +50,12 @@ export class EngineRecovery {
   #problem: SecretError | undefined;
   #retryMs: number;
   #timer: NodeJS.Timeout | undefined;
+  #settleTimer: NodeJS.Timeout | undefined;
   #running: Promise<void> | undefined;
 
   constructor(deps: EngineRecoveryDeps) {
     this.#deps = deps;
-    this.#firstRetryMs = deps.firstRetryMs ?? 10_000;
+    this.#firstRetryMs = deps.delays?.firstRetryMs ?? 10_000;
     this.#retryMs = this.#firstRetryMs;
   }
 
@@ -62,6 +72,7 @@ export class EngineRecovery {
   stop(): void {
     this.#stop.abort();
     clearTimeout(this.#timer);
+    clearTimeout(this.#settleTimer);
   }
 
   /** To be called when a container could not start because its volume could not be mounted. */
@@ -74,10 +85,13 @@ export class EngineRecovery {
     const isStopped = (): boolean => signal.aborted;
     while (!isStopped()) {
       try {
-        await this.#deps.engine.untilEnded(signal, () => {
-          this.#problem = undefined;
-          this.#retryMs = this.#firstRetryMs;
-          this.#recover();
+        await this.#deps.engine.untilEnded(signal, {
+          onServing: () => {
+            this.#problem = undefined;
+            this.#retryMs = this.#firstRetryMs;
+            this.#recover();
+          },
+          onContainerEnd: () => this.#recoverSoon(),
         });
       } catch (thrown) {
         if (!isStopped()) this.#report(toSecretError(thrown));
@@ -103,6 +117,15 @@ export class EngineRecovery {
       this.#recover();
     }, this.#retryMs);
     this.#timer.unref();
+  }
+
+  #recoverSoon(): void {
+    if (this.#settleTimer !== undefined || this.#stop.signal.aborted) return;
+    this.#settleTimer = setTimeout(() => {
+      this.#settleTimer = undefined;
+      this.#recover();
+    }, this.#deps.delays?.settleMs ?? 5_000);
+    this.#settleTimer.unref();
   }
 
   /** One at a time. */

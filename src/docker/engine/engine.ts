@@ -1,7 +1,11 @@
 import * as z from 'zod';
 import { SecretError, errorCodeOf } from '../../core/errors.ts';
 import { sanitizeExternalText, sanitizeUserText } from '../../core/safe-text.ts';
-import { type SocketResponse, requestOverSocket } from '../../sockets/socket-request.ts';
+import {
+  type SocketRequest,
+  type SocketResponse,
+  requestOverSocket,
+} from '../../sockets/socket-request.ts';
 
 /** A container in the list of the engine. */
 export type ListedContainer = {
@@ -26,6 +30,11 @@ export type ContainerState = {
   /** `no`, `always`, `unless-stopped` or `on-failure`. */
   readonly restartPolicy: string;
 };
+
+/** What {@link Engine.untilEnded} reports. */
+export type EngineWatcher = { onServing(): void; onContainerEnd(): void };
+
+type Stream = Pick<SocketRequest, 'onOpen' | 'onPiece'>;
 
 /** The API that was tried: that of engine 20.10. */
 const newestApi = [1, 41] as const;
@@ -69,19 +78,23 @@ export class Engine {
 
   /**
    * Waits until the engine ends.
-   * @param onServing called when it serves. It has then started its containers already
+   * @param watcher.onServing called when it serves. It has then started its containers already
+   * @param watcher.onContainerEnd called when a container, or several, have ended
    * @throws SecretError NOT_CONFIGURED if it does not serve, or the signal's reason
    */
-  async untilEnded(signal: AbortSignal, onServing: () => void): Promise<void> {
+  async untilEnded(signal: AbortSignal, watcher: EngineWatcher): Promise<void> {
     // It may be another one than before.
     this.#version = undefined;
-    // Of a kind that hardly ever comes.
-    const path = `/events?filters=${encodeURIComponent('{"type":["daemon"]}')}`;
+    const filters = JSON.stringify({ type: ['container'], event: ['die'] });
+    const path = `/events?filters=${encodeURIComponent(filters)}`;
     const seen = { isServing: false };
     try {
-      await this.#send('GET', path, signal, (status) => {
-        seen.isServing = status === 200;
-        if (seen.isServing) onServing();
+      await this.#send('GET', path, signal, {
+        onOpen(status) {
+          seen.isServing = status === 200;
+          if (seen.isServing) watcher.onServing();
+        },
+        onPiece: () => watcher.onContainerEnd(),
       });
     } catch (thrown) {
       if (!seen.isServing) throw thrown;
@@ -135,10 +148,10 @@ export class Engine {
     method: string,
     path: string,
     signal: AbortSignal,
-    onOpen?: (status: number) => void,
+    stream: Stream = {},
   ): Promise<SocketResponse> {
     const version = await (this.#version ??= this.#negotiate(signal));
-    return this.#request(method, `/v${version}${path}`, signal, onOpen);
+    return this.#request(method, `/v${version}${path}`, signal, stream);
   }
 
   /** Newer engines refuse old versions, and older engines new ones. */
@@ -159,12 +172,12 @@ export class Engine {
     method: string,
     path: string,
     signal: AbortSignal,
-    onOpen?: (status: number) => void,
+    stream: Stream = {},
   ): Promise<SocketResponse> {
     const { socketPath } = this;
     try {
       const request = { socketPath, method, path, signal, maxBodyBytes };
-      return await requestOverSocket({ ...request, ...(onOpen && { onOpen }) });
+      return await requestOverSocket({ ...request, ...stream });
     } catch (cause) {
       throw this.#toConnectionError(cause, signal.aborted);
     }
