@@ -84,6 +84,7 @@ export async function composeDockerAgent({
   const agent: DockerAgent = new DockerAgent({
     ...{ version, host, stores, volumesDir, log, now },
     deliver: (wanted, context) => deliver(wanted, context, { mount: pipeline.mount, stores, host }),
+    leases: pipeline.leases,
     controlSocket: settings.socket,
     controlGid: await groupNumber('docker'),
     pluginSocket: settings.pluginSocket,

@@ -9,9 +9,11 @@ import { createPipeline } from '../../src/app/pipeline.ts';
 import { SecretError } from '../../src/core/errors.ts';
 import type { HostStore } from '../../src/core/host-store.ts';
 import type { FetchRequest, FetchResult } from '../../src/core/provider.ts';
+import { Redacted } from '../../src/core/redacted.ts';
 import { DockerAgent } from '../../src/docker/agent/agent.ts';
 import { compileGrants } from '../../src/docker/agent/authorize.ts';
 import { deliver } from '../../src/docker/agent/deliver.ts';
+import type { RecoveryDelays } from '../../src/docker/agent/engine-recovery.ts';
 import { Stores } from '../../src/docker/agent/stores.ts';
 import type { ProjectRegistration } from '../../src/docker/agent-api.ts';
 import { Engine } from '../../src/docker/engine/engine.ts';
@@ -47,6 +49,10 @@ export class MemoryStore {
   readonly released: string[] = [];
   /** A read waits for it. */
   gate: Promise<void> = Promise.resolve();
+  /** Whether leases can be handed over to a later process. */
+  keepsLeases = false;
+  /** The leases of earlier processes. */
+  readonly takenOver: string[] = [];
   /** Fails all reads. */
   failure: SecretError | undefined;
   #leases = 0;
@@ -62,6 +68,12 @@ export class MemoryStore {
       fetch: (requests) => requests.map((each) => this.#read(each)),
       renew: async () => ({ kind: 'renewed', expiresAt: Date.now() + 3_600_000 }),
       release: async (_, { id }) => void this.released.push(id),
+      handOver: (_, { id }) => (this.keepsLeases ? new Redacted(`token of ${id}`) : undefined),
+      takeOver: (_, lease, secret) => {
+        if (secret.reveal() !== `token of ${lease.id}`) throw new Error('another lease');
+        this.takenOver.push(lease.id);
+        return lease;
+      },
       check: async () => {
         if (this.failure !== undefined) throw this.failure;
       },
@@ -99,8 +111,7 @@ export type AgentOptions = {
   readonly config?: string;
   /** Default: the agent asks nothing of an engine. */
   readonly engineSocket?: string;
-  /** See `EngineRecoveryDeps`. */
-  readonly firstRetryMs?: number;
+  readonly recoveryDelays?: RecoveryDelays;
 };
 
 /** An agent in this process, on real sockets, with {@link MemoryStore} as the store `vault`. */
@@ -114,7 +125,7 @@ export class TestAgent {
   readonly #close: () => void;
 
   constructor(options: AgentOptions) {
-    const { folder, store, config = defaultConfig, engineSocket, firstRetryMs } = options;
+    const { folder, store, config = defaultConfig, engineSocket, recoveryDelays } = options;
     this.folder = folder;
     mkdirSync(this.path('volumes'), { recursive: true });
     mkdirSync(this.path('shim'), { recursive: true });
@@ -149,13 +160,14 @@ export class TestAgent {
       ...{ version: '1.2.3', host, stores, log, now },
       deliver: (wanted, context) =>
         deliver(wanted, context, { mount: pipeline.mount, stores, host }),
+      leases: pipeline.leases,
       controlSocket: this.path('agent.sock'),
       pluginSocket: this.path('plugins/dso.sock'),
       volumesDir: this.path('volumes'),
       stateDir: this.path('state'),
       shimDir: this.path('shim'),
       ...(engineSocket !== undefined && { engine: new Engine(engineSocket) }),
-      ...(firstRetryMs !== undefined && { firstRetryMs }),
+      recoveryDelays,
     });
   }
 

@@ -1,6 +1,14 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -374,7 +382,7 @@ describe('the containers of a service', () => {
     await first.mount('dso_shop.app', 'a');
     expect(first.variables('shop', 'app')).toEqual({ C: 'user-1' });
     await kill(first);
-    // Its token of the store is gone, so it cannot renew the lease of the first one.
+    // The store cannot hand over its lease.
     const agent = await start();
     await eventually(async () => expect(await statusOf(agent)).toMatchObject({ state: 'STALE' }));
     expect(agent.variables('shop', 'app')).toEqual({ C: 'user-2' });
@@ -386,6 +394,62 @@ describe('the containers of a service', () => {
     agent.clockOffset += 11_000;
     agent.tick();
     await eventually(() => expect(store.released).toEqual(['lease-2']));
+  });
+
+  describe('of a store whose leases can be handed over', () => {
+    const leased = { variables: [variable('C', 'creds')] };
+    const leaseFile = (): string => join(folder, 'volumes/.dso/leases.json');
+    beforeEach(() => {
+      store.keepsLeases = true;
+      store.values.set('creds', () => `${canary}-${store.reads.length}`);
+    });
+
+    async function startWithLease(): Promise<TestAgent> {
+      const agent = await start();
+      await agent.register('shop', { app: leased });
+      await agent.mount('dso_shop.app', 'a');
+      await eventually(() => expect(readFileSync(leaseFile(), 'utf8')).toContain('lease-1'));
+      return agent;
+    }
+
+    test('keep their credential over a restart of the agent, and give it back at their end', async () => {
+      await kill(await startWithLease());
+      const agent = await start();
+      expect(store.takenOver).toEqual(['lease-1']);
+      await agent.mount('dso_shop.app', 'b');
+      await agent.control('POST', '/v1/refresh', { path: 'nothing' });
+      expect(agent.variables('shop', 'app')).toEqual({ C: `${canary}-1` });
+      expect(await statusOf(agent)).toMatchObject({ state: 'ACTIVE', mounts: 2 });
+      expect(store.reads).toEqual(['creds']);
+      for (const id of ['a', 'b']) await agent.unmount('dso_shop.app', id);
+      agent.clockOffset += 11_000;
+      agent.tick();
+      await eventually(() => expect(store.released).toEqual(['lease-1']));
+      await eventually(() => expect(readFileSync(leaseFile(), 'utf8')).toBe('[]'));
+    });
+
+    test('that ended while the agent was away give it back, too', async () => {
+      await kill(await startWithLease());
+      rmSync(join(folder, 'volumes/.dso/mounts'), { recursive: true });
+      const agent = await start();
+      agent.tick();
+      await eventually(() => expect(store.released).toEqual(['lease-1']));
+    });
+
+    test('have it in one file, which only root reads, and nowhere on disk', async () => {
+      await kill(await startWithLease());
+      expect(statSync(leaseFile()).mode & 0o777).toBe(0o600);
+      expect(() => execFileSync('grep', ['-r', canary, join(folder, 'state')])).toThrow();
+    });
+
+    test('start with another one if the file is broken, or the project has changed', async () => {
+      await kill(await startWithLease());
+      writeFileSync(leaseFile(), '{');
+      const agent = await start();
+      expect(agent.lines.join('')).toContain('the leases of the last process cannot be read');
+      await eventually(async () => expect(await statusOf(agent)).toMatchObject({ state: 'STALE' }));
+      expect(store.takenOver).toEqual([]);
+    });
   });
 
   test('return their lease when the last one is gone, and not before', async () => {

@@ -16,8 +16,9 @@ import { CreatedVolumes } from './created-volumes.ts';
 import type { DeliverContext, Delivery, Wanted } from './deliver.ts';
 import { readProjectDocument } from './documents.ts';
 import { type HostConfig, effectiveStore } from './effective-store.ts';
-import { EngineRecovery } from './engine-recovery.ts';
+import { EngineRecovery, type RecoveryDelays } from './engine-recovery.ts';
 import { type Handle, JsonServer } from './json-server.ts';
+import { LeaseKeeper, type LeaseKeeperDeps } from './lease-keeper.ts';
 import { readMountRecord } from './mount-record.ts';
 import { Projects } from './projects.ts';
 import { RequestLimits } from './request-limits.ts';
@@ -37,6 +38,8 @@ export type DockerAgentOptions = {
   readonly stores: Stores;
   /** Resolves all secrets of a service. */
   readonly deliver: (wanted: Wanted, context: DeliverContext) => Promise<Delivery>;
+  /** The leases of all services; see LeaseKeeper. */
+  readonly leases: LeaseKeeperDeps['leases'];
   readonly controlSocket: string;
   /** The number of the group that may use the control socket. Default: that of this process. */
   readonly controlGid?: number | undefined;
@@ -47,8 +50,7 @@ export type DockerAgentOptions = {
   readonly shimDir: string;
   /** Absent: the agent asks nothing of the engine. */
   readonly engine?: Engine | undefined;
-  /** See `EngineRecoveryDeps`. */
-  readonly firstRetryMs?: number;
+  readonly recoveryDelays?: RecoveryDelays | undefined;
   readonly log: Logger;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -72,6 +74,7 @@ export class DockerAgent {
   #markStarted = (): void => undefined;
   readonly #watch: SecretWatch;
   readonly #recovery: EngineRecovery | undefined;
+  readonly #leases: LeaseKeeper;
   #projects: Projects | undefined;
 
   constructor(options: DockerAgentOptions) {
@@ -91,6 +94,10 @@ export class DockerAgent {
       intervalMs: options.host.config.agent.watch.pollingIntervalMs,
       log,
     });
+    this.#leases = new LeaseKeeper({
+      file: join(volumesDir, '.dso/leases.json'),
+      ...{ leases: options.leases, stores: options.stores, host: options.host, log },
+    });
     this.#recovery =
       engine &&
       new EngineRecovery({
@@ -98,8 +105,7 @@ export class DockerAgent {
           this.#known.list().flatMap(({ mounts }) => (mounts.isInUse ? [mounts] : [])),
         canMount: (volume) => this.#known.hasSecretsOf(volume),
         unmount: (volume, id) => this.#unmount(volume, id),
-        ...{ engine, volumesDir, log },
-        ...(options.firstRetryMs !== undefined && { firstRetryMs: options.firstRetryMs }),
+        ...{ engine, volumesDir, log, delays: options.recoveryDelays },
       });
     const storeRequests = new StoreRequests({
       services: () => this.#known.list().map(({ mounts }) => mounts),
@@ -160,12 +166,14 @@ export class DockerAgent {
       await this.#created.load();
       await this.#projects.load(await records.load());
       await this.#removeUnused();
+      await this.#leases.load((project, service) => this.#known.find(project, service));
       await this.#plugin.start();
     } catch (error) {
       this.#control.unbind();
       throw error;
     }
     this.#markStarted();
+    this.#leases.start();
     this.#watch.start();
     this.#recovery?.start();
   }
@@ -191,6 +199,7 @@ export class DockerAgent {
     this.#control.unbind();
     this.#plugin.unbind();
     await this.#limits.drain(graceMs);
+    await this.#leases.stop();
     // The last responses are on their way.
     await new Promise((resolve) => setTimeout(resolve, 50));
     this.#control.close();
