@@ -1,5 +1,6 @@
 import { chmod, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { requestOver } from '../docker/agent.ts';
 import { productionFlags } from '../bench/server-process.ts';
 import { builtBundle } from '../driver/bundle.ts';
 import { startEngine, unmountBelow, type Engine } from '../servers/docker/engine.ts';
@@ -87,7 +88,8 @@ export async function startDockerEnvironment(
         ...['--shim-dir', join(repository, 'dist/shim'), ...agentFlags],
       ],
       env: engine.env,
-      isReady: async () => (await runProgram('test', ['-S', socket])).code === 0,
+      // A killed agent leaves its socket.
+      isReady: async () => (await requestOver(socket, 'GET', '/v1/info')).status === 200,
     });
   let agent = await startAgent();
   const log: string[] = [];

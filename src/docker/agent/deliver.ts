@@ -9,7 +9,7 @@ import type { Injection } from '../model/types.ts';
 import { filesDirectory } from '../model/volumes.ts';
 import { envFile } from '../volume/env-file.ts';
 import { type HostConfig, type ProjectStores, effectiveStore } from './effective-store.ts';
-import { type SecretItem, toParameters } from './items.ts';
+import { type SecretItem, planItems, toParameters } from './items.ts';
 import type { Stores } from './stores.ts';
 
 /** What a service asks for, and the stores that its project names. */
@@ -132,8 +132,8 @@ export async function grantsOf(
   );
   return Promise.all(
     groups.map(async ({ store, items }) => {
-      const { provider } = await stores.open(store);
-      const { plan, problems } = provider.plan(toParameters(items));
+      const { store: opened, provider } = await stores.open(store);
+      const { plan, problems } = planItems(toParameters(items), opened);
       if (plan === undefined)
         throw new SecretError('INVALID_CLASS', problems[0]?.message ?? 'there is no plan');
       const workload = workloadOf(injection, store.provider);
