@@ -264,6 +264,8 @@ describe('docker dso up', () => {
         },
       ],
       stores: {},
+      directory: join(folder, 'app'),
+      isNamed: false,
     });
   });
 

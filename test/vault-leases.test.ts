@@ -1,5 +1,7 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { startFakeServer, type FakeResponse } from './fakes/http-server.ts';
+import type { HandedOverLease } from '../src/core/handed-over-lease.ts';
+import type { Presence } from '../src/concurrency/workload-memory.ts';
 import { vaultResponse } from './fakes/vault-responses.ts';
 import { startVaultReader, type VaultReader } from './fakes/vault-reader.ts';
 
@@ -187,6 +189,70 @@ describe('after a restart', () => {
     expect(before.leases('expired')).toBe(1);
     expect(await after.readText(databasePath)).toBe(second);
     expect(before.database.createdCount()).toBe(2);
+  });
+
+  /** A process that has handed over its lease, and the next one. */
+  async function handOver(presence?: Presence) {
+    const before = await setUp({
+      lifetime: { ttlMs: minutes(30), maxTtlMs: minutes(10_000) },
+      ...(presence && { presence }),
+    });
+    before.database.role('app', { ttlMs: minutes(60), maxTtlMs: minutes(10_000) });
+    const first = await before.readText(databasePath);
+    const handedOver = JSON.parse(
+      JSON.stringify(before.cache.handOver()),
+    ) as readonly HandedOverLease[];
+    await before.tokens.close(AbortSignal.timeout(1_000));
+    const after = before.restart();
+    const [lease] = handedOver;
+    const takeOver = (): boolean =>
+      after.cache.takeOver(after.provider, after.grantOf(databasePath), lease!);
+    const pass = async (count: number): Promise<void> => {
+      for (let minute = 0; minute < count; minute++) {
+        before.vault.advanceClock(minutes(1));
+        after.tokens.tick();
+        after.cache.tick();
+        await before.idle();
+      }
+    };
+    return { before, after, first, handedOver, takeOver, pass };
+  }
+
+  test('keeps the lease that was handed over: it renews the token that read it, and uses it for nothing else', async () => {
+    const { before, after, first, handedOver, takeOver, pass } = await handOver(() => 'here');
+    expect(handedOver).toHaveLength(1);
+    expect(takeOver()).toBe(true);
+    await pass(300);
+    expect(await after.readText(databasePath)).toBe(first);
+    expect(before.database.createdCount()).toBe(1);
+    const [token] = before.vault.tokens.all();
+    expect(token).toMatchObject({ state: 'good' });
+    expect(token?.renewals).toBeGreaterThan(5);
+    expect(before.leases('live')).toBe(1);
+    // Another secret needs a login.
+    await after.readText('secret/data/app');
+    expect(before.vault.tokens.all()).toHaveLength(2);
+    await after.tokens.close(AbortSignal.timeout(1_000));
+    expect(before.vault.tokens.all().map(({ state }) => state)).toEqual(['good', 'revoked']);
+  });
+
+  test('releases the lease that was handed over with its own token, and then that token', async () => {
+    let presence: 'here' | 'gone' = 'here';
+    const { before, takeOver, pass } = await handOver(() => presence);
+    takeOver();
+    presence = 'gone';
+    await pass(1);
+    expect(before.leases('live')).toBe(0);
+    expect(before.database.users()).toEqual([]);
+    await pass(3);
+    expect(before.vault.tokens.all()).toMatchObject([{ state: 'revoked' }]);
+  });
+
+  test('reads again what ended while no process ran', async () => {
+    const { before, after, first, takeOver } = await handOver();
+    before.vault.advanceClock(minutes(31));
+    expect(takeOver()).toBe(false);
+    expect(await after.readText(databasePath)).not.toBe(first);
   });
 });
 

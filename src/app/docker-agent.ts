@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import type { DockerAgentSettings } from '../config/docker-agent-settings.ts';
 import { DockerAgent } from '../docker/agent/agent.ts';
+import { Engine } from '../docker/engine/engine.ts';
 import { prepareTmpfs } from '../docker/volume/tmpfs.ts';
 import { loadVersionKey } from '../mount/version-key.ts';
 import { readHostConfig } from './host-config.ts';
@@ -50,18 +51,19 @@ export async function composeDockerAgent({
   const volumesDir = resolve(settings.volumesDir);
   await prepareTmpfs(volumesDir, { log });
   const { refreshInterval, maxStale, firstMountPatience } = settings;
-  const { stores, deliver, close } = await createHostPipeline({
+  const { stores, deliver, leases, close } = await createHostPipeline({
     ...{ host, env, log, registry, refreshInterval, maxStale, firstMountPatience },
     caFile: settings.caFile,
     presence: (instance) => agent.presence(instance),
     versionKey: await loadVersionKey(settings.stateDir),
   });
   const agent: DockerAgent = new DockerAgent({
-    ...{ version, host, stores, deliver, volumesDir, log, now },
+    ...{ version, host, stores, deliver, leases, volumesDir, log, now },
     controlSocket: settings.socket,
     controlGid: await groupNumber('docker'),
     pluginSocket: settings.pluginSocket,
     stateDir: settings.stateDir,
+    ...(settings.engineSocket !== undefined && { engine: new Engine(settings.engineSocket) }),
     shimDir: settings.shimDir ?? defaultShimDir,
   });
   return { agent, close };

@@ -73,6 +73,7 @@ export async function createHostPipeline(options: HostPipelineOptions) {
   });
   return {
     stores,
+    leases: pipeline.leases,
     deliver: (wanted: Wanted, context: DeliverContext): Promise<Delivery> =>
       deliver(wanted, context, { mount: pipeline.mount, stores, host }),
     /** Releases the leases of services that are gone, and closes connections. */

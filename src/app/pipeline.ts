@@ -47,6 +47,8 @@ export type PipelineOptions = {
 export type Pipeline = {
   readonly mount: Mount;
   readonly metrics: MountMetrics;
+  /** Its leases outlive the process by `handOver` and `takeOver`. */
+  readonly leases: Pick<SecretCache, 'handOver' | 'takeOver'>;
   /** Renews and releases the leases that are due. It also happens once a second. */
   readonly tick: () => void;
   /** Stops the background work. */
@@ -90,7 +92,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
   const tick = (): void => cache.tick();
   const maintenance = setInterval(tick, 1_000);
   maintenance.unref();
-  return { mount, metrics, tick, close: () => clearInterval(maintenance) };
+  return { mount, metrics, leases: cache, tick, close: () => clearInterval(maintenance) };
 }
 
 /**

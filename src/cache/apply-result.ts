@@ -126,7 +126,7 @@ export function createApplyResult(deps: ApplyResultDeps): ApplyResult {
  * The grant without the tokens and secrets of its pod, which can be megabytes that no bound counts.
  * A lease is renewed with the principal alone.
  */
-function stripCredentials(grant: Grant): Grant {
+export function stripCredentials(grant: Grant): Grant {
   return {
     ...grant,
     workload: { ...grant.workload, tokens: new Map(), secrets: new Map() },

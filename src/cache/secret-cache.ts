@@ -3,6 +3,7 @@ import { outlasts } from '../concurrency/caller.ts';
 import { withTimeout } from '../concurrency/deadline.ts';
 import { type Presence, WorkloadMemory } from '../concurrency/workload-memory.ts';
 import { SecretError, toSecretError } from '../core/errors.ts';
+import type { HandedOverLease } from '../core/handed-over-lease.ts';
 import type { SecretRef } from '../core/plan.ts';
 import type {
   FetchRequest,
@@ -18,6 +19,7 @@ import { createBatcher } from './batcher.ts';
 import { DeliveryHistory } from './delivery-history.ts';
 import { EntryCache } from './entries.ts';
 import { type FreshnessOptions, classifyFreshness, lastKnownGood } from './freshness.ts';
+import { handOverLeases, takeOverLease } from './hand-over.ts';
 import { InFlightReads } from './in-flight-reads.ts';
 import { EntryKeys, isShareable } from './keys.ts';
 import { LeaseManager } from './leases.ts';
@@ -154,6 +156,30 @@ export class SecretCache {
     return (
       this.#wasDelivered(grant) || grant.fallbacks.some((fallback) => this.hasDelivered(fallback))
     );
+  }
+
+  /** The leases with their values, for the process after this one. */
+  handOver(): readonly HandedOverLease[] {
+    return handOverLeases(this.#entries);
+  }
+
+  /**
+   * Keeps a lease that an earlier process has handed over, as if this one had read and delivered
+   * it.
+   * @returns whether it is kept
+   * @throws SecretError LEASES_EXHAUSTED
+   */
+  takeOver(provider: Provider, grant: Grant, handedOver: HandedOverLease): boolean {
+    const taken = takeOverLease(provider, grant, handedOver);
+    if (taken === undefined) return false;
+    this.#entries.put({
+      ...{ key: this.#keys.entryKey(grant), provider, ...taken },
+      ...{ namespace: grant.workload.tenant, instance: grant.workload.instance },
+      requestedAt: this.#now(),
+      republished: false,
+    });
+    this.#deliveryHistory.add(grant.workload, this.#keys.requestKey(grant));
+    return true;
   }
 
   /** Renews and releases leases and drops old entries. To be called once a second. */

@@ -10,17 +10,14 @@ export function raceWithAbort<T>(promise: Promise<T>, signal: AbortSignal): Prom
     const onAbort = (): void => reject(signal.reason as Error);
     if (signal.aborted) return onAbort();
     signal.addEventListener('abort', onAbort, { once: true });
+    const over =
+      <A>(settle: (result: A) => void) =>
+      (result: A): void => {
+        signal.removeEventListener('abort', onAbort);
+        settle(result);
+      };
     // A mount of many secrets races often: this makes one more promise, and `finally` two.
-    promise.then(
-      (value) => {
-        signal.removeEventListener('abort', onAbort);
-        resolve(value);
-      },
-      (error: unknown) => {
-        signal.removeEventListener('abort', onAbort);
-        reject(error);
-      },
-    );
+    promise.then(over(resolve), over(reject));
   });
 }
 

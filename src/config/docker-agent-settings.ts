@@ -16,6 +16,8 @@ export type DockerAgentSettings = {
   readonly config: string;
   readonly socket: string;
   readonly pluginSocket: string;
+  /** Absent: the agent asks nothing of the engine. */
+  readonly engineSocket?: string;
   readonly volumesDir: string;
   readonly stateDir: string;
   /** Absent: beside the program. */
@@ -43,6 +45,11 @@ export const dockerAgentFlags: readonly Option[] = [
     'the socket of the volume driver; the engine looks for it in /run/docker/plugins',
     'DSO_PLUGIN_SOCKET',
   ).default('/run/docker/plugins/dso.sock'),
+  flag(
+    '--engine-socket <path>',
+    'the socket of the container engine, to start what failed while the agent was away; empty = none',
+    'DSO_ENGINE_SOCKET',
+  ).default('/run/docker.sock'),
   flag('--volumes-dir <dir>', 'where the volumes are; a tmpfs', 'DSO_VOLUMES_DIR').default(
     '/run/dso/volumes',
   ),
@@ -94,6 +101,7 @@ export function parseDockerAgentSettings(raw: RawSettings): DockerAgentSettings 
     config: text('config'),
     socket: text('socket'),
     pluginSocket: text('pluginSocket'),
+    ...optional('engineSocket'),
     volumesDir: text('volumesDir'),
     stateDir: text('stateDir'),
     ...optional('shimDir'),

@@ -47,7 +47,7 @@ export type StoreAuth = {
  */
 export type HostStore<Credentials = unknown> = Pick<
   Provider<unknown, unknown, Credentials>,
-  'fetch' | 'renew' | 'release' | 'close'
+  'fetch' | 'renew' | 'release' | 'handOver' | 'takeOver' | 'close'
 > & {
   /**
    * The scope of grants for this store. `pod`: a read can issue a credential, which serves one

@@ -1,5 +1,6 @@
 import type { SecretError } from './errors.ts';
 import type { Plan, PlanResult, SecretRef } from './plan.ts';
+import type { Redacted } from './redacted.ts';
 import type { Steps } from './steps.ts';
 import type { Parameters, Workload } from './workload.ts';
 
@@ -55,6 +56,18 @@ export type Provider<Login = unknown, NodeFacts = unknown, Credentials = unknown
 
   /** Releases a lease. @throws SecretError */
   release?(grant: Grant<Credentials>, lease: Lease, signal: AbortSignal): Promise<void>;
+
+  /**
+   * What a later process needs to keep this lease, as secret as the value itself.
+   * @returns undefined if the lease ends with this process
+   */
+  handOver?(grant: Grant<Credentials>, lease: Lease): Redacted | undefined;
+
+  /**
+   * Keeps a lease that an earlier process has handed over. It makes no call.
+   * @returns the lease as it is now; undefined if it has ended
+   */
+  takeOver?(grant: Grant<Credentials>, lease: Lease, handedOver: Redacted): Lease | undefined;
 
   /** Closes what the provider keeps open. */
   close?(signal: AbortSignal): Promise<void>;

@@ -32,6 +32,12 @@ export type AgentInfo = {
   /** Whether `docker exec` sees the variables where a project does not say. */
   readonly exec: 'on' | 'off';
   readonly pollingIntervalMs: number;
+  /** Absent: the agent has no socket of the engine. */
+  readonly engine?: {
+    readonly socket: string;
+    /** Why the agent cannot use it. */
+    readonly failure?: AgentFailure;
+  };
   /** Whether the grants of the host limit what applications read. */
   readonly hasGrants: boolean;
 };
@@ -54,6 +60,13 @@ export type ProjectRegistration = {
   readonly services: readonly Injection[];
   /** The stores that the project's own dso.yaml names, by name. */
   readonly stores: Readonly<Record<string, ProjectStore>>;
+  /** The directory of the application, without links. */
+  readonly directory?: string;
+  /**
+   * The user has named the project for this command. It then replaces that of another directory
+   * also while its containers run.
+   */
+  readonly isNamed?: boolean;
 };
 
 /** A service with secrets. */

@@ -2,17 +2,21 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { type IncomingMessage, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
 import { Registry } from 'prom-client';
 import { createPipeline } from '../../src/app/pipeline.ts';
 import { SecretError } from '../../src/core/errors.ts';
 import type { HostStore } from '../../src/core/host-store.ts';
 import type { FetchRequest, FetchResult } from '../../src/core/provider.ts';
+import { Redacted } from '../../src/core/redacted.ts';
 import { DockerAgent } from '../../src/docker/agent/agent.ts';
 import { compileGrants } from '../../src/docker/delivery/authorize.ts';
 import { deliver } from '../../src/docker/delivery/deliver.ts';
+import type { RecoveryDelays } from '../../src/docker/agent/engine-recovery.ts';
 import { Stores } from '../../src/docker/delivery/stores.ts';
 import type { ProjectRegistration } from '../../src/docker/agent-api.ts';
+import { Engine } from '../../src/docker/engine/engine.ts';
 import { readDsoConfig } from '../../src/docker/config/read.ts';
 import type { Injection } from '../../src/docker/model/types.ts';
 
@@ -45,6 +49,10 @@ export class MemoryStore {
   readonly released: string[] = [];
   /** A read waits for it. */
   gate: Promise<void> = Promise.resolve();
+  /** Whether leases can be handed over to a later process. */
+  keepsLeases = false;
+  /** The leases of earlier processes. */
+  readonly takenOver: string[] = [];
   /** Fails all reads. */
   failure: SecretError | undefined;
   #leases = 0;
@@ -60,6 +68,12 @@ export class MemoryStore {
       fetch: (requests) => requests.map((each) => this.#read(each)),
       renew: async () => ({ kind: 'renewed', expiresAt: Date.now() + 3_600_000 }),
       release: async (_, { id }) => void this.released.push(id),
+      handOver: (_, { id }) => (this.keepsLeases ? new Redacted(`token of ${id}`) : undefined),
+      takeOver: (_, lease, secret) => {
+        if (secret.reveal() !== `token of ${lease.id}`) throw new Error('another lease');
+        this.takenOver.push(lease.id);
+        return lease;
+      },
       check: async () => {
         if (this.failure !== undefined) throw this.failure;
       },
@@ -95,6 +109,9 @@ export type AgentOptions = {
   readonly store: MemoryStore;
   /** The dso.yaml of the host. */
   readonly config?: string;
+  /** Default: the agent asks nothing of an engine. */
+  readonly engineSocket?: string;
+  readonly recoveryDelays?: RecoveryDelays;
 };
 
 /** An agent in this process, on real sockets, with {@link MemoryStore} as the store `vault`. */
@@ -107,7 +124,8 @@ export class TestAgent {
   readonly agent: DockerAgent;
   readonly #close: () => void;
 
-  constructor({ folder, store, config = defaultConfig }: AgentOptions) {
+  constructor(options: AgentOptions) {
+    const { folder, store, config = defaultConfig, engineSocket, recoveryDelays } = options;
     this.folder = folder;
     mkdirSync(this.path('volumes'), { recursive: true });
     mkdirSync(this.path('shim'), { recursive: true });
@@ -142,11 +160,14 @@ export class TestAgent {
       ...{ version: '1.2.3', host, stores, log, now },
       deliver: (wanted, context) =>
         deliver(wanted, context, { mount: pipeline.mount, stores, host }),
+      leases: pipeline.leases,
       controlSocket: this.path('agent.sock'),
       pluginSocket: this.path('plugins/dso.sock'),
       volumesDir: this.path('volumes'),
       stateDir: this.path('state'),
       shimDir: this.path('shim'),
+      ...(engineSocket !== undefined && { engine: new Engine(engineSocket) }),
+      recoveryDelays,
     });
   }
 
@@ -223,4 +244,15 @@ export type DriverResponse = {
 export function agentFolder(): { readonly folder: string; readonly remove: () => void } {
   const folder = mkdtempSync(join(tmpdir(), 'kf-agent-'));
   return { folder, remove: () => rmSync(folder, { recursive: true, force: true }) };
+}
+
+/** Waits until `check` does not throw. */
+export async function eventually(check: () => unknown, timeoutMs = 10_000): Promise<void> {
+  for (const deadline = Date.now() + timeoutMs; ; await sleep(10))
+    try {
+      await check();
+      return;
+    } catch (error) {
+      if (Date.now() > deadline) throw error;
+    }
 }

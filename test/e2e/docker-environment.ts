@@ -1,5 +1,6 @@
 import { chmod, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { requestOver } from '../docker/agent.ts';
 import { productionFlags } from '../bench/server-process.ts';
 import { builtBundle } from '../driver/bundle.ts';
 import { startEngine, unmountBelow, type Engine } from '../servers/docker/engine.ts';
@@ -82,11 +83,13 @@ export async function startDockerEnvironment(
       args: [
         ...[...productionFlags, bundle, 'docker-agent', '--config', file('dso.yaml')],
         ...['--socket', socket, '--plugin-socket', pluginSocket],
+        ...['--engine-socket', engine.socket],
         ...['--volumes-dir', file('volumes'), '--state-dir', file('state')],
         ...['--shim-dir', join(repository, 'dist/shim'), ...agentFlags],
       ],
       env: engine.env,
-      isReady: async () => (await runProgram('test', ['-S', socket])).code === 0,
+      // A killed agent leaves its socket.
+      isReady: async () => (await requestOver(socket, 'GET', '/v1/info')).status === 200,
     });
   let agent = await startAgent();
   const log: string[] = [];

@@ -1,8 +1,11 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { randomBytes } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describeIfAvailable } from '../if-available.ts';
 import { buildCompose, missingDockerDependencies } from '../servers/docker/engine.ts';
+import { findPlanted } from '../servers/docker/find-planted.ts';
 import { importPostgresImage, testImages } from '../servers/docker/images.ts';
 import { missingPostgresDependencies } from '../servers/postgres.ts';
 import {
@@ -116,6 +119,7 @@ providers:
     ]);
     return stdout.trim() === user;
   }
+  const leaseFile = (): string => join(environment.volumes, '.dso/leases.json');
   const leases = async (): Promise<readonly string[]> => {
     const path = 'sys/leases/lookup/database/creds/app?list=true';
     const listed = await vault.root('GET', path).catch(() => ({ data: { keys: [] } }));
@@ -139,6 +143,25 @@ providers:
     expect(await variable('DB_USER')).not.toBe(user);
     expect(await canLogIn(await variable('DB_USER'), await variable('DB_PASSWORD'))).toBe(true);
   });
+
+  test.each(['SIGTERM', 'SIGKILL'] as const)(
+    'a service keeps it over a restart of the agent by %s, and nothing of it is on disk',
+    async (signal) => {
+      const [user, password] = [await variable('DB_USER'), await variable('DB_PASSWORD')];
+      // What changed within the last second is lost with a process that is killed.
+      await untilTrue(async () => (await readFile(leaseFile(), 'utf8')).includes(password));
+      const [lease] = await leases();
+      await environment.stopAgent(signal);
+      await environment.startAgent();
+      await shop.dsoOutput(['secret', 'refresh', 'secret/data/app/database']);
+      expect(await shop.dsoOutput(['inspect', 'app'])).toContain(': ACTIVE');
+      expect(await variable('DB_USER')).toBe(user);
+      expect(await canLogIn(user, password)).toBe(true);
+      expect(await leases()).toEqual([lease]);
+      const found = await findPlanted([password], { directories: [environment.path('state')] });
+      expect(found).toEqual([]);
+    },
+  );
 
   test('down gives the lease back', async () => {
     await shop.dsoOutput(['stop', '-t', '0', 'app']);

@@ -30,6 +30,7 @@ const defaultInfo: AgentInfo = {
   defaultStore: 'aws',
   exec: 'on',
   pollingIntervalMs: 120_000,
+  engine: { socket: '/run/docker.sock' },
   hasGrants: false,
 };
 

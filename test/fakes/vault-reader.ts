@@ -78,6 +78,8 @@ export async function startVaultReader(
       fetch: createFetch({ api, tokens, leases, rateLimits: config, now }),
       renew: (...args) => leases.renew(...args),
       release: (...args) => leases.release(...args),
+      handOver: (...args) => leases.handOver(...args),
+      takeOver: (...args) => leases.takeOver(...args),
     };
     const cache = new SecretCache({
       now,

@@ -1,6 +1,14 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -9,6 +17,7 @@ import {
   MemoryStore,
   TestAgent,
   agentFolder,
+  eventually,
   requestOver,
 } from '../../../test/docker/agent.ts';
 import { SecretError } from '../../core/errors.ts';
@@ -364,6 +373,83 @@ describe('the containers of a service', () => {
     agent.clockOffset = 3_000;
     store.values.set('nothing', 'something');
     expect(await agent.mount('dso_shop.app', 'x')).toBe('');
+  });
+
+  test('have a new dynamic credential in their files after a restart of the agent, and are STALE', async () => {
+    const first = await start();
+    store.values.set('creds', () => `user-${store.reads.length}`);
+    await first.register('shop', { app: { variables: [variable('C', 'creds')] } });
+    await first.mount('dso_shop.app', 'a');
+    expect(first.variables('shop', 'app')).toEqual({ C: 'user-1' });
+    await kill(first);
+    // The store cannot hand over its lease.
+    const agent = await start();
+    await eventually(async () => expect(await statusOf(agent)).toMatchObject({ state: 'STALE' }));
+    expect(agent.variables('shop', 'app')).toEqual({ C: 'user-2' });
+    await agent.mount('dso_shop.app', 'b');
+    await agent.unmount('dso_shop.app', 'a');
+    expect(await statusOf(agent)).toMatchObject({ state: 'ACTIVE', mounts: 1 });
+    expect(store.reads).toHaveLength(2);
+    await agent.unmount('dso_shop.app', 'b');
+    agent.clockOffset += 11_000;
+    agent.tick();
+    await eventually(() => expect(store.released).toEqual(['lease-2']));
+  });
+
+  describe('of a store whose leases can be handed over', () => {
+    const leased = { variables: [variable('C', 'creds')] };
+    const leaseFile = (): string => join(folder, 'volumes/.dso/leases.json');
+    beforeEach(() => {
+      store.keepsLeases = true;
+      store.values.set('creds', () => `${canary}-${store.reads.length}`);
+    });
+
+    async function startWithLease(): Promise<TestAgent> {
+      const agent = await start();
+      await agent.register('shop', { app: leased });
+      await agent.mount('dso_shop.app', 'a');
+      await eventually(() => expect(readFileSync(leaseFile(), 'utf8')).toContain('lease-1'));
+      return agent;
+    }
+
+    test('keep their credential over a restart of the agent, and give it back at their end', async () => {
+      await kill(await startWithLease());
+      const agent = await start();
+      expect(store.takenOver).toEqual(['lease-1']);
+      await agent.mount('dso_shop.app', 'b');
+      await agent.control('POST', '/v1/refresh', { path: 'nothing' });
+      expect(agent.variables('shop', 'app')).toEqual({ C: `${canary}-1` });
+      expect(await statusOf(agent)).toMatchObject({ state: 'ACTIVE', mounts: 2 });
+      expect(store.reads).toEqual(['creds']);
+      for (const id of ['a', 'b']) await agent.unmount('dso_shop.app', id);
+      agent.clockOffset += 11_000;
+      agent.tick();
+      await eventually(() => expect(store.released).toEqual(['lease-1']));
+      await eventually(() => expect(readFileSync(leaseFile(), 'utf8')).toBe('[]'));
+    });
+
+    test('that ended while the agent was away give it back, too', async () => {
+      await kill(await startWithLease());
+      rmSync(join(folder, 'volumes/.dso/mounts'), { recursive: true });
+      const agent = await start();
+      agent.tick();
+      await eventually(() => expect(store.released).toEqual(['lease-1']));
+    });
+
+    test('have it in one file, which only root reads, and nowhere on disk', async () => {
+      await kill(await startWithLease());
+      expect(statSync(leaseFile()).mode & 0o777).toBe(0o600);
+      expect(() => execFileSync('grep', ['-r', canary, join(folder, 'state')])).toThrow();
+    });
+
+    test('start with another one if the file is broken, or the project has changed', async () => {
+      await kill(await startWithLease());
+      writeFileSync(leaseFile(), '{');
+      const agent = await start();
+      expect(agent.lines.join('')).toContain('the leases of the last process cannot be read');
+      await eventually(async () => expect(await statusOf(agent)).toMatchObject({ state: 'STALE' }));
+      expect(store.takenOver).toEqual([]);
+    });
   });
 
   test('return their lease when the last one is gone, and not before', async () => {
@@ -743,6 +829,56 @@ describe('a project', () => {
     expect(await statusOf(agent)).toMatchObject({ state: 'ACTIVE' });
   });
 
+  describe('of another directory with the same name', () => {
+    const other = { variables: [variable('USER', 'db', 'user')] };
+    async function put(agent: TestAgent, directory: string, service: object, more: object = {}) {
+      const injection = { ...{ project: 'shop', service: 'app' }, files: [], exec: 'on' };
+      const services = [{ ...injection, ...service }];
+      const registration = { services, stores: {}, directory, ...more };
+      return agent.control('PUT', '/v1/projects/shop', registration);
+    }
+
+    test('is refused while it would give running containers other secrets', async () => {
+      const first = await start();
+      expect((await put(first, '/srv/one', app)).status).toBe(200);
+      await first.mount('dso_shop.app', 'a');
+      await kill(first);
+      const agent = await start();
+      expect(await put(agent, '/srv/two', other)).toEqual({
+        status: 400,
+        json: {
+          code: 'INVALID_REQUEST',
+          message:
+            'the project shop runs from /srv/one: from /srv/two, its service app would get other secrets',
+          hint: 'name this application with -p NAME or with name: in its Compose file; if it is the same application, replace it with -p shop',
+        },
+      });
+      expect(agent.variables('shop', 'app')).toEqual({ TOKEN: canary });
+      expect((await statusOf(agent)).secrets).toMatchObject([{ name: 'TOKEN' }]);
+      // The directory itself can change what it asks for.
+      expect((await put(agent, '/srv/one', other)).status).toBe(200);
+    });
+
+    test('replaces it if the user names the project, if it asks for the same, or if nothing runs', async () => {
+      const agent = await start();
+      await put(agent, '/srv/one', app);
+      expect((await put(agent, '/srv/two', other)).status).toBe(200);
+      expect((await put(agent, '/srv/one', app)).status).toBe(200);
+      await agent.mount('dso_shop.app', 'a');
+      expect((await put(agent, '/srv/two', app)).status).toBe(200);
+      expect((await put(agent, '/srv/three', other, { isNamed: true })).status).toBe(200);
+    });
+
+    test('keeps a service that only the first one has', async () => {
+      const agent = await start();
+      await put(agent, '/srv/one', app);
+      await agent.mount('dso_shop.app', 'a');
+      expect((await put(agent, '/srv/two', { ...other, service: 'web' })).status).toBe(200);
+      expect(await agent.mount('dso_shop.app', 'b')).toBe('');
+      expect(agent.variables('shop', 'app')).toEqual({ TOKEN: canary });
+    });
+  });
+
   test('that is deleted is forgotten when no container has it', async () => {
     const agent = await start();
     await agent.register('shop', { app, other: app });
@@ -786,14 +922,3 @@ describe('a project', () => {
     });
   });
 });
-
-async function eventually(check: () => unknown): Promise<void> {
-  for (let attempt = 0; ; attempt++)
-    try {
-      await check();
-      return;
-    } catch (error) {
-      if (attempt > 500) throw error;
-      await sleep(10);
-    }
-}

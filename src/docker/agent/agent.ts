@@ -1,46 +1,32 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import { raceWithAbort, withTimeout } from '../../concurrency/deadline.ts';
+import { raceWithAbort } from '../../concurrency/deadline.ts';
 import { SecretError, toSecretError } from '../../core/errors.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
-import type {
-  ProjectRegistration,
-  RefreshRequest,
-  RefreshResult,
-  ServiceStatus,
-  StoreCheck,
-  StoreSecret,
-} from '../agent-api.ts';
-import { isVolumeName } from '../model/volumes.ts';
-import { installShim } from '../volume/shim-file.ts';
-import { checkStore } from '../delivery/check-store.ts';
-import { createControlApi, toFailureResponse } from './control-api.ts';
-import { CreatedVolumes } from './created-volumes.ts';
-import {
-  type DeliverContext,
-  type Delivery,
-  type Wanted,
-  instanceOf,
-} from '../delivery/deliver.ts';
+import type { AgentInfo, ProjectRegistration, ServiceStatus } from '../agent-api.ts';
+import type { DeliverContext, Delivery, Wanted } from '../delivery/deliver.ts';
 import { readProjectDocument } from '../delivery/documents.ts';
-import { type EffectiveStore, effectiveStore } from '../delivery/effective-store.ts';
-import {
-  type WholeHostConfig,
-  checkReferences,
-  describeHost,
-  listSecrets,
-} from '../delivery/host-requests.ts';
-import { type Handle, JsonServer } from './json-server.ts';
-import { readMountRecord } from './mount-record.ts';
-import { Projects } from './projects.ts';
-import { SecretWatch } from './secret-watch.ts';
-import type { ServiceMounts } from './service-mounts.ts';
-import { versionIn } from '../delivery/delivery-record.ts';
+import { type WholeHostConfig, checkReferences, describeHost } from '../delivery/host-requests.ts';
 import { StateDirectory } from '../delivery/state-file.ts';
 import { statusOf } from '../delivery/status.ts';
-import { keysFrom, storeNameOf } from '../delivery/store-names.ts';
+import { storeNameOf } from '../delivery/store-names.ts';
 import type { Stores } from '../delivery/stores.ts';
+import type { Engine } from '../engine/engine.ts';
+import { isVolumeName } from '../model/volumes.ts';
+import { installShim } from '../volume/shim-file.ts';
+import { createControlApi, toFailureResponse } from './control-api.ts';
+import { toFailure } from '../agent-api.ts';
+import { CreatedVolumes } from './created-volumes.ts';
+import { EngineRecovery, type RecoveryDelays } from './engine-recovery.ts';
+import { type Handle, JsonServer } from './json-server.ts';
+import { LeaseKeeper, type LeaseKeeperDeps } from './lease-keeper.ts';
+import { readMountRecord } from './mount-record.ts';
+import { Projects } from './projects.ts';
+import { RequestLimits } from './request-limits.ts';
+import { SecretWatch } from './secret-watch.ts';
+import type { ServiceMounts } from './service-mounts.ts';
+import { StoreRequests } from './store-requests.ts';
 import { createVolumeDriver, pluginContentType, toDriverError } from './volume-driver.ts';
 
 /** What a {@link DockerAgent} needs. */
@@ -50,6 +36,8 @@ export type DockerAgentOptions = {
   readonly stores: Stores;
   /** Resolves all secrets of a service. */
   readonly deliver: (wanted: Wanted, context: DeliverContext) => Promise<Delivery>;
+  /** The leases of all services; see LeaseKeeper. */
+  readonly leases: LeaseKeeperDeps['leases'];
   readonly controlSocket: string;
   /** The number of the group that may use the control socket. Default: that of this process. */
   readonly controlGid?: number | undefined;
@@ -58,6 +46,9 @@ export type DockerAgentOptions = {
   readonly volumesDir: string;
   readonly stateDir: string;
   readonly shimDir: string;
+  /** Absent: the agent asks nothing of the engine. */
+  readonly engine?: Engine | undefined;
+  readonly recoveryDelays?: RecoveryDelays | undefined;
   readonly log: Logger;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -65,7 +56,6 @@ export type DockerAgentOptions = {
 
 /** The engine waits two minutes for a mount, and the error must reach it before. */
 const mountMs = 110_000;
-const requestMs = 60_000;
 
 /**
  * The host agent of `docker dso`: a volume driver of the container engine, and the API of the
@@ -76,18 +66,20 @@ export class DockerAgent {
   readonly #created: CreatedVolumes;
   readonly #control: JsonServer;
   readonly #plugin: JsonServer;
-  readonly #inFlight = new Set<Promise<unknown>>();
-  readonly #stop = new AbortController();
+  readonly #limits: RequestLimits;
   /** Requests that come while the agent starts wait for it. */
   readonly #started: Promise<void>;
   #markStarted = (): void => undefined;
   readonly #watch: SecretWatch;
+  readonly #recovery: EngineRecovery | undefined;
+  readonly #leases: LeaseKeeper;
   #projects: Projects | undefined;
 
   constructor(options: DockerAgentOptions) {
-    const { controlSocket, controlGid, pluginSocket, stateDir, log } = options;
+    const { controlSocket, controlGid, pluginSocket, volumesDir, stateDir, engine, log } = options;
     this.#options = options;
     this.#started = new Promise((resolve) => (this.#markStarted = resolve));
+    this.#limits = new RequestLimits(options.now);
     this.#created = new CreatedVolumes(join(stateDir, 'volumes'));
     this.#watch = new SecretWatch({
       services: () =>
@@ -96,9 +88,26 @@ export class DockerAgent {
           .filter(({ state, mounts }) => state !== 'lost' && mounts.isInUse)
           .map(({ mounts }) => mounts),
       refresh: (service) =>
-        this.#limited(this.#stop.signal, mountMs, (context) => service.refresh(context)),
+        this.#limits.run(mountMs, undefined, (context) => service.refresh(context)),
       intervalMs: options.host.config.agent.watch.pollingIntervalMs,
       log,
+    });
+    this.#leases = new LeaseKeeper({
+      file: join(volumesDir, '.dso/leases.json'),
+      ...{ leases: options.leases, stores: options.stores, host: options.host, log },
+    });
+    this.#recovery =
+      engine &&
+      new EngineRecovery({
+        services: () =>
+          this.#known.list().flatMap(({ mounts }) => (mounts.isInUse ? [mounts] : [])),
+        canMount: (volume) => this.#known.hasSecretsOf(volume),
+        unmount: (volume, id) => this.#unmount(volume, id),
+        ...{ engine, volumesDir, log, delays: options.recoveryDelays },
+      });
+    const storeRequests = new StoreRequests({
+      services: () => this.#known.list().map(({ mounts }) => mounts),
+      ...{ host: options.host, stores: options.stores, limits: this.#limits },
     });
     this.#control = new JsonServer({
       ...{ path: controlSocket, flag: '--socket', mode: 0o660, gid: controlGid, log },
@@ -106,13 +115,13 @@ export class DockerAgent {
       maxBodyBytes: 64 * 1024 * 1024,
       handle: this.#afterStart(
         createControlApi({
-          info: () => describeHost(options.version, options.host),
+          info: () => this.#info(),
           putProject: (name, registration) => this.#putProject(name, registration),
           deleteProject: (name) => this.#known.delete(name),
           services: (project) => this.#services(project),
-          listSecrets: (name, signal) => this.#listSecrets(name, signal),
-          checkStore: (name, signal) => this.#checkStore(name, signal),
-          refresh: (request, signal) => this.#refresh(request, signal),
+          listSecrets: (name, signal) => storeRequests.list(name, signal),
+          checkStore: (name, signal) => storeRequests.check(name, signal),
+          refresh: (request, signal) => storeRequests.refresh(request, signal),
         }),
       ),
       onError: toFailureResponse,
@@ -126,8 +135,8 @@ export class DockerAgent {
         remove: (name) => this.#remove(name),
         list: () => this.#created.list(),
         has: (name) => this.#created.has(name),
-        pathOf: (name) => join(options.volumesDir, name),
-        mount: (name, id, signal) => this.#track(this.#mount(name, id, signal)),
+        pathOf: (name) => join(volumesDir, name),
+        mount: (name, id, signal) => this.#limits.track(this.#mount(name, id, signal)),
         unmount: (name, id) => this.#unmount(name, id),
       }),
       onError: toDriverError,
@@ -155,13 +164,16 @@ export class DockerAgent {
       await this.#created.load();
       await this.#projects.load(await records.load());
       await this.#removeUnused();
+      await this.#leases.load((project, service) => this.#known.find(project, service));
       await this.#plugin.start();
     } catch (error) {
       this.#control.unbind();
       throw error;
     }
     this.#markStarted();
+    this.#leases.start();
     this.#watch.start();
+    this.#recovery?.start();
   }
 
   /** Why the engine or the plugin cannot reach this agent; empty if they can. */
@@ -181,13 +193,11 @@ export class DockerAgent {
    */
   async drain(graceMs: number): Promise<void> {
     this.#watch.stop();
+    this.#recovery?.stop();
     this.#control.unbind();
     this.#plugin.unbind();
-    const timer = setTimeout(() => this.#stop.abort(shuttingDown()), graceMs);
-    await Promise.allSettled([...this.#inFlight]);
-    clearTimeout(timer);
-    this.#stop.abort(shuttingDown());
-    await Promise.allSettled([...this.#inFlight]);
+    await this.#limits.drain(graceMs);
+    await this.#leases.stop();
     // The last responses are on their way.
     await new Promise((resolve) => setTimeout(resolve, 50));
     this.#control.close();
@@ -212,7 +222,7 @@ export class DockerAgent {
     const { project, service: serviceName } = injection;
     const startedAt = this.#options.now();
     try {
-      const { path, isFirst } = await this.#limited(signal, mountMs, (context) =>
+      const { path, isFirst } = await this.#limits.run(mountMs, signal, (context) =>
         service.mount(name, id, context),
       );
       this.#options.log[isFirst ? 'info' : 'debug'](
@@ -232,6 +242,7 @@ export class DockerAgent {
         { project, service: serviceName, volume: name, code: error.code, reason: error.summary },
         'a container cannot start',
       );
+      this.#recovery?.mountFailed();
       throw error;
     }
   }
@@ -246,6 +257,16 @@ export class DockerAgent {
   async #remove(name: string): Promise<void> {
     await this.#created.remove(name);
     await this.#known.tidy(name);
+  }
+
+  #info(): AgentInfo {
+    const { version, host, engine } = this.#options;
+    const problem = this.#recovery?.problem;
+    const failure = problem && { failure: toFailure(problem) };
+    return {
+      ...describeHost(version, host),
+      ...(engine && { engine: { socket: engine.socketPath, ...failure } }),
+    };
   }
 
   async #putProject(name: string, registration: ProjectRegistration): Promise<void> {
@@ -263,74 +284,8 @@ export class DockerAgent {
       .map(({ mounts }) => this.#statusOf(mounts));
   }
 
-  #listSecrets(name: string, signal: AbortSignal): Promise<readonly StoreSecret[]> {
-    const { stores, host } = this.#options;
-    const services = this.#known.list().map(({ mounts }) => mounts);
-    return this.#limited(signal, requestMs, (context) =>
-      listSecrets({ name, stores, host, services }, context.signal),
-    );
-  }
-
-  async #checkStore(name: string, signal: AbortSignal): Promise<StoreCheck> {
-    const { store } = await this.#options.stores.open(this.#storeOfHost(name));
-    return this.#limited(signal, requestMs, (context) => checkStore(store, context.signal));
-  }
-
-  async #refresh({ store, path }: RefreshRequest, signal: AbortSignal): Promise<RefreshResult> {
-    const { name } = this.#storeOfHost(store);
-    const users = this.#usersOf(name, path).filter(({ isInUse }) => isInUse);
-    const services: { name: string; changed: boolean }[] = [];
-    let version: string | undefined;
-    for (const mounts of users) {
-      await this.#limited(signal, mountMs, (context) =>
-        mounts.refresh({ ...context, refresh: true }),
-      );
-      const keys = keysFrom(mounts, { store: name, path }, this.#options.host);
-      for (const key of keys) version ??= versionIn(mounts.current, key);
-      services.push({
-        name: instanceOf(mounts.wanted.injection),
-        changed: mounts.hasChanged(keys),
-      });
-    }
-    return { store: name, ...(version !== undefined && { version }), services };
-  }
-
-  /** A store of the host's configuration. */
-  #storeOfHost(name: string | undefined): EffectiveStore {
-    return effectiveStore(name, {}, this.#options.host);
-  }
-
-  #usersOf(store: string, path: string): readonly ServiceMounts[] {
-    return this.#known
-      .list()
-      .map(({ mounts }) => mounts)
-      .filter((mounts) => keysFrom(mounts, { store, path }, this.#options.host).length > 0);
-  }
-
   #statusOf(service: ServiceMounts): ServiceStatus {
     return statusOf(service, (ref) => storeNameOf(service, ref, this.#options.host));
-  }
-
-  async #limited<T>(
-    signal: AbortSignal,
-    ms: number,
-    work: (context: DeliverContext) => Promise<T>,
-  ): Promise<T> {
-    const deadline = this.#options.now() + ms;
-    const either = AbortSignal.any([signal, this.#stop.signal]);
-    return withTimeout(
-      ms,
-      either,
-      () => tooSlow(ms),
-      (limited) => work({ signal: limited, deadline }),
-    );
-  }
-
-  #track<T>(work: Promise<T>): Promise<T> {
-    this.#inFlight.add(work);
-    const remove = (): void => void this.#inFlight.delete(work);
-    work.then(remove, remove);
-    return work;
   }
 
   /** Volumes without a record: an earlier process was killed while it wrote them. */
@@ -345,16 +300,4 @@ export class DockerAgent {
       await rm(join(volumesDir, name), { recursive: true, force: true });
     }
   }
-}
-
-function tooSlow(ms: number): SecretError {
-  return new SecretError('DEADLINE', `the secrets were not read within ${ms / 1_000} s`, {
-    hint: 'check that this host reaches the store: docker dso system doctor',
-  });
-}
-
-function shuttingDown(): SecretError {
-  return new SecretError('SHUTTING_DOWN', 'the agent of docker dso stops', {
-    hint: 'start the container again when the agent runs',
-  });
 }

@@ -34,6 +34,8 @@ export class Projects {
   readonly #services = new Map<string, Map<string, KnownService>>();
   readonly #byVolume = new Map<string, KnownService>();
   readonly #stores = new Map<string, ProjectRegistration['stores']>();
+  /** The directory that each project was last registered from. */
+  readonly #directories = new Map<string, string>();
   #queue: Promise<unknown> = Promise.resolve();
 
   constructor(deps: ProjectsDeps) {
@@ -43,8 +45,9 @@ export class Projects {
   /** Reads what an earlier process has left. @throws Error of the file system */
   async load(records: ReadonlyMap<string, MountRecord>): Promise<void> {
     for (const [project, document] of await this.#deps.documents.load()) {
-      const { services, former, stores } = document;
+      const { services, former, stores, directory } = document;
       this.#stores.set(project, stores);
+      if (directory !== undefined) this.#directories.set(project, directory);
       for (const injection of former) this.#add({ injection, stores }, 'former', records);
       for (const injection of services) this.#add({ injection, stores }, 'current', records);
     }
@@ -64,6 +67,12 @@ export class Projects {
 
   find(project: string, service: string): KnownService | undefined {
     return this.#services.get(project)?.get(service);
+  }
+
+  /** Whether {@link ofVolume} finds the service. */
+  hasSecretsOf(name: string): boolean {
+    const known = this.#byVolume.get(name);
+    return known !== undefined && known.state !== 'lost';
   }
 
   /** The service of a volume. @throws SecretError OBJECT_NOT_FOUND */
@@ -86,11 +95,12 @@ export class Projects {
    * Replaces what a project asks for. A service that it does not name any more stays as long as the
    * engine has its volume: a profile that is not active has containers too.
    * @returns the services with containers that now receive something else
+   * @throws SecretError INVALID_REQUEST if that would be containers of another directory
    */
-  async put(
-    project: string,
-    { services, stores }: ProjectRegistration,
-  ): Promise<readonly ServiceMounts[]> {
+  async put(project: string, registration: ProjectRegistration): Promise<readonly ServiceMounts[]> {
+    const { services, stores, directory } = registration;
+    this.#checkDirectory(project, registration);
+    if (directory !== undefined) this.#directories.set(project, directory);
     const names = new Set(services.map(({ service }) => service));
     for (const [service, known] of this.#services.get(project) ?? [])
       if (!names.has(service) && known.state !== 'lost') {
@@ -124,6 +134,28 @@ export class Projects {
     if (known.state === 'former' && this.#hasVolume(known)) return;
     this.#forget(known);
     await this.#save(known.mounts.wanted.injection.project);
+  }
+
+  /** Compose takes two directories with one name for one project, without a word. */
+  #checkDirectory(
+    project: string,
+    { services, stores, directory, isNamed = false }: ProjectRegistration,
+  ): void {
+    const before = this.#directories.get(project);
+    if (isNamed || before === undefined || directory === undefined || before === directory) return;
+    const replaced = services.find((injection) => {
+      const mounts = this.find(project, injection.service)?.mounts;
+      return mounts?.isInUse === true && !isEqual(mounts.wanted, { injection, stores });
+    });
+    if (replaced === undefined) return;
+    const [other, own] = [before, directory].map(sanitizeUserText);
+    throw new SecretError(
+      'INVALID_REQUEST',
+      `the project ${project} runs from ${other}: from ${own}, its service ${replaced.service} would get other secrets`,
+      {
+        hint: `name this application with -p NAME or with name: in its Compose file; if it is the same application, replace it with -p ${project}`,
+      },
+    );
   }
 
   #hasVolume({ mounts }: KnownService): boolean {
@@ -175,11 +207,16 @@ export class Projects {
     const services = ofState('current');
     const former = ofState('former');
     const stores = this.#stores.get(project) ?? {};
+    const directory = this.#directories.get(project);
     try {
       if (services.length + former.length > 0)
-        await this.#deps.documents.save(project, { services, former, stores });
+        await this.#deps.documents.save(project, {
+          ...{ services, former, stores },
+          ...(directory !== undefined && { directory }),
+        });
       else {
         this.#stores.delete(project);
+        this.#directories.delete(project);
         await this.#deps.documents.remove(project);
       }
     } catch (cause) {

@@ -98,6 +98,11 @@ export class ServiceMounts {
     return Math.max(0, ...Array.from(this.#mounts.values(), ({ size }) => size));
   }
 
+  /** The ids of the mounts of each volume, the oldest first. */
+  get mountIds(): ReadonlyMap<string, readonly string[]> {
+    return new Map(Array.from(this.#mounts, ([volume, ids]) => [volume, [...ids.keys()]]));
+  }
+
   /** Whether a container has a volume mounted, or is about to. */
   get isInUse(): boolean {
     return this.#pending > 0 || [...this.#mounts.values()].some((ids) => ids.size > 0);
@@ -260,9 +265,11 @@ export class ServiceMounts {
       this.#current = undefined;
       this.#mounts.clear();
       this.#halfStarts.clear();
+      // First: a process that is killed here leaves files without a record, which the next one
+      // removes.
+      await records.remove(this.#names.variables);
       for (const name of Object.values(this.#names))
         await rm(join(directory, name), { recursive: true, force: true });
-      await records.remove(this.#names.variables);
     });
   }
 

@@ -15,6 +15,7 @@ import type {
 } from '../agent-api.ts';
 import type { Environment } from '../compose/docker.ts';
 import { defaultDriver } from '../model/volumes.ts';
+import { type SocketResponse, requestOverSocket } from '../../sockets/socket-request.ts';
 import { placesBelow } from '../setup/places.ts';
 
 const maxBodyBytes = 64 * 1_048_576;
@@ -95,41 +96,22 @@ export class AgentClient implements SecretReader {
     path: string,
     timeoutMs: number,
     body: unknown,
-  ): Promise<{ readonly status: number; readonly text: string }> {
+  ): Promise<SocketResponse> {
     const signal = AbortSignal.timeout(timeoutMs);
-    const { request: httpRequest } = await import('node:http');
-    const content = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
-    const headers = content && {
-      'content-type': 'application/json',
-      'content-length': content.length,
-    };
-    return new Promise((resolve, reject) => {
-      const fail = (cause: Error): void => reject(this.#toConnectionError(cause, signal.aborted));
-      const options = { socketPath: this.socket, method, path, signal, headers, agent: false };
-      const request = httpRequest(options, (response) => {
-        const pieces: Buffer[] = [];
-        let bytes = 0;
-        response.on('data', (piece: Buffer) => {
-          bytes += piece.length;
-          if (bytes <= maxBodyBytes) pieces.push(piece);
-          else response.destroy(new Error('the response is too large'));
-        });
-        response.on('error', fail);
-        response.on('end', () =>
-          resolve({ status: response.statusCode ?? 0, text: Buffer.concat(pieces).toString() }),
-        );
-      });
-      request.on('error', fail);
-      request.end(content);
-    });
+    try {
+      const { socket: socketPath } = this;
+      return await requestOverSocket({ socketPath, method, path, body, signal, maxBodyBytes });
+    } catch (thrown) {
+      throw this.#toConnectionError(thrown, signal.aborted);
+    }
   }
 
   get #name(): string {
     return sanitizeUserText(this.socket);
   }
 
-  #toConnectionError(cause: Error, isLate: boolean): SecretError {
-    const code = errorCodeOf(cause) ?? cause.name;
+  #toConnectionError(cause: unknown, isLate: boolean): SecretError {
+    const code = errorCodeOf(cause) ?? 'the connection ended';
     if (code === 'EACCES' || code === 'EPERM')
       return new SecretError('NOT_CONFIGURED', `no right to the agent's socket ${this.#name}`, {
         hint: 'add yourself to the group docker and log in again, or use sudo',

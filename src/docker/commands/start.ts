@@ -1,3 +1,4 @@
+import { realpath } from 'node:fs/promises';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import { createStyler } from '../../formats/terminal-style.ts';
 import { prepareImages } from '../compose/prepare-images.ts';
@@ -96,8 +97,13 @@ export async function start(context: CommandContext): Promise<number> {
       'docker dso: local mode, without an agent: nothing notices that a secret changes, and nothing rotates it; docker dso up reads it again\n',
     );
   if (!isDryRun && typeof model.name === 'string') {
-    const stores = usesHost ? {} : projectStores(config);
-    await agent.putProject(model.name, { services: result.services, stores }, selected);
+    const registration = {
+      services: result.services,
+      stores: usesHost ? {} : projectStores(config),
+      directory: await realpath(project.directory),
+      isNamed: project.isNamed,
+    };
+    await agent.putProject(model.name, registration, selected);
   }
   const flags = injected.has(startLine.services[0] ?? '')
     ? prepared.parts.map(withShim)

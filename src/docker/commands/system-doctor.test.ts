@@ -115,6 +115,7 @@ describe('docker dso system doctor', () => {
       'agent ... OK (0.1.0)',
       `socket ... OK (${agent.socket})`,
       `volume plugin ... OK (${root}/run/docker/plugins/dso.sock)`,
+      'engine socket ... OK (/run/docker.sock)',
       expect.stringMatching(/^tmpfs \.\.\. OK \(\/dev\/shm\)$/),
       '  note: it can be swapped out: turn swap off, or encrypt it',
       'boot order ... OK (dso-agent.service before docker.service)',
@@ -122,6 +123,24 @@ describe('docker dso system doctor', () => {
       '',
     ]);
     expect(code).toBe(0);
+  });
+
+  test('says why the agent cannot use the engine, and that it has no socket of it', async () => {
+    const failure = {
+      code: 'NOT_CONFIGURED',
+      message: 'the container engine on /run/docker.sock: nothing listens on its socket',
+      hint: 'start the engine, or name its socket with --engine-socket',
+    };
+    const { info } = agent.state;
+    agent.state.info = { ...info, engine: { socket: '/run/docker.sock', failure } };
+    expect(await lineOf('engine socket')).toBe(
+      'engine socket ... the agent cannot use the container engine on /run/docker.sock: nothing listens on its socket; start the engine, or name its socket with --engine-socket',
+    );
+    agent.state.info = { ...info };
+    delete (agent.state.info as { engine?: unknown }).engine;
+    expect((await doctor()).out).toContain(
+      '\n  note: the agent has none: what failed while the agent was away stays down; see --engine-socket\n',
+    );
   });
 
   test('has the cause and the remedy of a store that cannot be read', async () => {

@@ -1,7 +1,7 @@
 import { Command } from 'commander';
 import { printableJson } from '../../formats/printable-json.ts';
 import type { AgentInfo } from '../agent-api.ts';
-import { checkCompose, checkContainers, checkEngine } from '../doctor/engine.ts';
+import { checkCompose, checkContainers, checkEngine, checkEngineAccess } from '../doctor/engine.ts';
 import { type Finding, failedBy, fine, formatFindings } from '../doctor/findings.ts';
 import { checkBootOrder, checkSockets, checkVolumes } from '../doctor/host.ts';
 import { checkLocal } from '../doctor/local.ts';
@@ -47,6 +47,7 @@ export function systemDoctorCommand(
               ...(isRunning
                 ? [
                     checkSockets({ pluginSocket }, socket),
+                    checkEngineAccess(info),
                     checkVolumes({ volumesDirectory: volumes }),
                   ]
                 : []),

@@ -239,6 +239,15 @@ describe('docker dso system setup', () => {
       ]);
     });
 
+    test("gives it the engine's socket, where the host has one", async () => {
+      const mounted = '--mount type=bind,source=/run/docker.sock,target=/run/docker.sock';
+      await run('setup', ['--container']);
+      expect(start()).not.toContain(mounted);
+      writeFileSync(join(root, 'run/docker.sock'), '');
+      await run('setup', ['--container']);
+      expect(programs.calls().at(-1)).toContain(mounted);
+    });
+
     test('leaves the same container alone, and replaces another one', async () => {
       await run('setup', ['--container']);
       const [, digest = ''] = /--label keyferry\.setup=(\w+)/.exec(start() ?? '') ?? [];

@@ -43,7 +43,16 @@ describe('the project of a command', () => {
       files: ['app/docker-compose.yaml', 'app/docker-compose.override.yml'],
       readsStdin: false,
       profiles: ['debug', 'extra'],
+      isNamed: false,
     });
+  });
+
+  test('is named by a flag or a variable, and not by a file', async () => {
+    const named = async (...args: Parameters<typeof find>) => (await find(...args)).isNamed;
+    expect(await named('-p other', 'app')).toBe(true);
+    expect(await named('--project-name other', 'app')).toBe(true);
+    expect(await named('', 'app', { COMPOSE_PROJECT_NAME: 'other' })).toBe(true);
+    expect(await named('', 'app', { COMPOSE_PROJECT_NAME: '' })).toBe(false);
   });
 
   test('is in a folder above, with the .env there', async () => {

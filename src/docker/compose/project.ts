@@ -13,6 +13,8 @@ export type Project = {
   readonly readsStdin: boolean;
   /** The active profiles. */
   readonly profiles: readonly string[];
+  /** Whether the command line or a variable names the project. */
+  readonly isNamed: boolean;
 };
 
 /** https://docs.docker.com/reference/cli/docker/compose/#use--f-to-specify-the-name-and-path-of-one-or-more-compose-files */
@@ -55,6 +57,7 @@ export async function findProject(
       .map((file) => resolve(cwd, file)),
     readsStdin: files.includes('-'),
     profiles: profiles.length > 0 ? profiles : lookUp('COMPOSE_PROFILES').split(/\s*,\s*/),
+    isNamed: valuesOf(flags, 'project-name').length > 0 || (env.COMPOSE_PROJECT_NAME ?? '') !== '',
   };
 }
 

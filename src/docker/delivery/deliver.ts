@@ -1,5 +1,6 @@
 import type { StoreConfig } from '../../core/host-store.ts';
 import { SecretError, toSecretError } from '../../core/errors.ts';
+import type { Grant, Provider } from '../../core/provider.ts';
 import type { Workload } from '../../core/workload.ts';
 import type { Mount } from '../../mount/mount.ts';
 import type { WrittenFile } from '../../mount/volume-writer.ts';
@@ -8,7 +9,7 @@ import type { Injection } from '../model/types.ts';
 import { filesDirectory } from '../model/volumes.ts';
 import { envFile } from '../volume/env-file.ts';
 import { type HostConfig, type ProjectStores, effectiveStore } from './effective-store.ts';
-import { type SecretItem, toParameters } from './items.ts';
+import { type SecretItem, planItems, toParameters } from './items.ts';
 import type { Stores } from './stores.ts';
 
 /** What a service asks for, and the stores that its project names. */
@@ -112,6 +113,36 @@ export async function deliver(
     if (whole !== undefined && Buffer.compare(whole, contentOf(key)) === 0) wholeTexts.push(key);
   }
   return { env: envFile(variables), files, versions, wholeTexts };
+}
+
+/** The grants of a service for one store. */
+export type StoreGrants = { readonly provider: Provider; readonly grants: readonly Grant[] };
+
+/**
+ * The grants with which {@link deliver} reads the secrets of a service. It reads none.
+ * @throws SecretError if the host does not allow one of them
+ */
+export async function grantsOf(
+  { injection, stores: projectStores }: Wanted,
+  signal: AbortSignal,
+  { stores, host }: Pick<DeliverDeps, 'stores' | 'host'>,
+): Promise<readonly StoreGrants[]> {
+  const groups = groupByStore(injection, (ref) =>
+    effectiveStore(ref.provider, projectStores, host),
+  );
+  return Promise.all(
+    groups.map(async ({ store, items }) => {
+      const { store: opened, provider } = await stores.open(store);
+      const { plan, problems } = planItems(toParameters(items), opened);
+      if (plan === undefined)
+        throw new SecretError('INVALID_CLASS', problems[0]?.message ?? 'there is no plan');
+      const workload = workloadOf(injection, store.provider);
+      return {
+        provider,
+        grants: await provider.authorize(workload, plan, { signal, notBefore: 0 }),
+      };
+    }),
+  );
 }
 
 /** Before the key of a mapping: its whole secret, for {@link Delivery.wholeTexts}. */

@@ -94,7 +94,11 @@ const services = z
     'has a service twice',
   );
 const stores = z.record(storeName, projectStore);
-const registration = z.strictObject({ services, stores });
+const directory = z.string().regex(/^\//, 'is not absolute').max(4_096).optional();
+const registration = z.strictObject({
+  ...{ services, stores, directory },
+  isNamed: z.boolean().optional(),
+});
 
 /** Reads the body of `PUT /v1/projects/NAME`. @throws SecretError INVALID_REQUEST */
 export function readRegistration(json: unknown, project: string): ProjectRegistration {
@@ -112,12 +116,12 @@ export function readRefreshRequest(json: unknown): RefreshRequest {
 }
 
 /** What the agent remembers of a project: names and references only. */
-export type ProjectDocument = ProjectRegistration & {
+export type ProjectDocument = Omit<ProjectRegistration, 'isNamed'> & {
   /** Services that are no longer asked for, and whose containers may still exist. */
   readonly former: ProjectRegistration['services'];
 };
 
-const projectDocument = z.strictObject({ services, former: services, stores });
+const projectDocument = z.strictObject({ services, former: services, stores, directory });
 
 /** @throws Error for a document that is not valid */
 export function readProjectDocument(json: unknown): ProjectDocument {

@@ -27,6 +27,8 @@ export function createHostProvider(deps: HostProviderDeps): Provider<HostPlan> {
     fetch: store.fetch,
     ...(store.renew && { renew: store.renew }),
     ...(store.release && { release: store.release }),
+    ...(store.handOver && { handOver: store.handOver }),
+    ...(store.takeOver && { takeOver: store.takeOver }),
     ...(store.close && { close: store.close }),
   };
 }

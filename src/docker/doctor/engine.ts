@@ -1,6 +1,7 @@
 import { sanitizeExternalText } from '../../core/safe-text.ts';
+import type { AgentInfo } from '../agent-api.ts';
 import type { Docker } from '../compose/docker.ts';
-import { type Finding, failed, failedBy, fine } from './findings.ts';
+import { type Finding, failed, failedBy, fine, seeLog } from './findings.ts';
 import { findCompose, oldestCompose } from '../compose/compose-version.ts';
 import { type Container, findContainers, literalReferences } from '../compose/containers.ts';
 import { secretsDirectory } from '../model/volumes.ts';
@@ -39,6 +40,21 @@ function engineFailure(stderr: string): Finding {
         `it does not respond: ${shown(stderr.trim().split('\n')[0] ?? '')}`,
         'start it: sudo systemctl start docker',
       );
+}
+
+/** The way of the agent to the engine: it starts what failed while the agent was away. */
+export function checkEngineAccess({ engine }: Pick<AgentInfo, 'engine'>): Finding {
+  const name = 'engine socket';
+  if (engine === undefined)
+    return fine(
+      name,
+      undefined,
+      'the agent has none: what failed while the agent was away stays down; see --engine-socket',
+    );
+  const { socket, failure } = engine;
+  return failure === undefined
+    ? fine(name, shown(socket))
+    : failed(name, `the agent cannot use ${failure.message}`, failure.hint ?? seeLog);
 }
 
 /** Docker Compose as a plugin of Docker's command line. */

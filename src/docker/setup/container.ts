@@ -4,21 +4,28 @@ import { containerName, placesBelow } from './places.ts';
 /** The label of the agent's container, with a digest of what it was started with. */
 export const containerLabel = 'keyferry.setup';
 
+/** What the host has for the agent's container. */
+type ContainerOptions = { readonly hasEnvironmentFile: boolean; readonly hasEngineSocket: boolean };
+
 /**
  * The words after `docker` that start the agent as a container. It mounts a tmpfs in `/run/dso`,
  * which reaches the host because that directory is shared with it.
  * @param options.hasEnvironmentFile whether the file of variables exists
+ * @param options.hasEngineSocket whether the engine's socket is where it usually is
  */
 export function agentContainer(
   image: string,
-  { hasEnvironmentFile }: { readonly hasEnvironmentFile: boolean },
+  options: ContainerOptions,
 ): { readonly words: readonly string[]; readonly digest: string } {
-  const [run = '', ...options] = startWords(image, hasEnvironmentFile);
-  const digest = createHash('sha256').update(options.join('\0')).digest('hex').slice(0, 16);
-  return { words: [run, '--label', `${containerLabel}=${digest}`, ...options], digest };
+  const [run = '', ...words] = startWords(image, options);
+  const digest = createHash('sha256').update(words.join('\0')).digest('hex').slice(0, 16);
+  return { words: [run, '--label', `${containerLabel}=${digest}`, ...words], digest };
 }
 
-function startWords(image: string, hasEnvironmentFile: boolean): readonly string[] {
+function startWords(
+  image: string,
+  { hasEnvironmentFile, hasEngineSocket }: ContainerOptions,
+): readonly string[] {
   const places = placesBelow('/');
   const mount = (path: string, ...options: readonly string[]): readonly string[] => [
     '--mount',
@@ -39,6 +46,8 @@ function startWords(image: string, hasEnvironmentFile: boolean): readonly string
     ...mount(places.stateDirectory),
     ...mount(places.runDirectory, 'bind-propagation=rshared'),
     ...mount(places.pluginSocketDirectory),
+    // To start what failed while the agent was away.
+    ...(hasEngineSocket ? mount(places.engineSocket) : []),
     // The group docker of the host may use the agent's socket.
     ...mount('/etc/group', 'readonly'),
     ...[image, 'docker-agent', '--config', places.configFile],

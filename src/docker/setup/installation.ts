@@ -223,10 +223,13 @@ export class Installation {
 
   #containerSteps(image: string, hasChanged: () => boolean): readonly Step[] {
     const { run } = this.#options;
-    const { environmentFile, runDirectory, pluginSocketDirectory } = this.places;
+    const { environmentFile, engineSocket, runDirectory, pluginSocketDirectory } = this.places;
     const hint = 'see: docker logs dso-container';
     const agent = async () =>
-      agentContainer(image, { hasEnvironmentFile: await isThere(environmentFile) });
+      agentContainer(image, {
+        hasEnvironmentFile: await isThere(environmentFile),
+        hasEngineSocket: await isThere(engineSocket),
+      });
     return [
       directoryStep(runDirectory, 0o755),
       directoryStep(pluginSocketDirectory, 0o755),

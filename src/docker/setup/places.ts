@@ -17,6 +17,8 @@ export type Places = {
   readonly controlSocket: string;
   readonly pluginSocketDirectory: string;
   readonly pluginSocket: string;
+  /** That of the container engine. */
+  readonly engineSocket: string;
   /** There if systemd runs. sd_booted(3) */
   readonly systemd: string;
 };
@@ -43,6 +45,7 @@ export function placesBelow(root: string): Places {
     controlSocket: at('/run/dso/agent.sock'),
     pluginSocketDirectory: at('/run/docker/plugins'),
     pluginSocket: at('/run/docker/plugins/dso.sock'),
+    engineSocket: at('/run/docker.sock'),
     systemd: at('/run/systemd/system'),
   };
 }

@@ -256,11 +256,15 @@ describe('a Vault that uses the lease ids of another one', () => {
   });
 
   test('that issues any number without an end displaces only leases of its own namespace', async () => {
-    const { grantOf, api, vault } = await startLease();
+    const { grantOf, api, vault, tokens } = await startLease();
     let retainedCount = 0;
-    const tokens = { retain: () => ((retainedCount += 1), () => void (retainedCount -= 1)) };
+    const counted = {
+      retain: () => ((retainedCount += 1), () => void (retainedCount -= 1)),
+      handOver: () => undefined,
+      takeOver: tokens.takeOver.bind(tokens),
+    };
     const leases = new VaultLeases({
-      ...{ api, tokens, now: vault.now },
+      ...{ api, tokens: counted, now: vault.now },
       log: pino({ level: 'silent' }),
     });
     cleanups.push(() => Promise.resolve(leases.close()));

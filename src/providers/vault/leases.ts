@@ -3,13 +3,24 @@ import type { Logger } from 'pino';
 import * as z from 'zod';
 import { SecretError, toSecretError } from '../../core/errors.ts';
 import type { Grant, Lease, Provider } from '../../core/provider.ts';
+import { Redacted } from '../../core/redacted.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { VaultApi, VaultResponse } from './call/api.ts';
-import type { VaultTokenManager } from './credentials/token-manager.ts';
+import type { HandedOverToken, VaultTokenManager } from './credentials/token-manager.ts';
 import { isoTime } from './describe.ts';
-import type { VaultSession } from './types.ts';
+import type { VaultLogin, VaultSession } from './types.ts';
 
 type VaultProvider = Required<Provider<unknown, unknown, VaultSession>>;
+
+type LeaseTokens = Pick<VaultTokenManager, 'retain' | 'handOver' | 'takeOver'>;
+
+/** What a later process needs of a lease. */
+type HandedOver = {
+  readonly token: HandedOverToken;
+  readonly login: VaultLogin;
+  readonly renewable: boolean;
+  readonly ownExpiresAt: number;
+};
 
 /** What a lease needs besides the cache's record of it. */
 type TrackedLease = {
@@ -42,7 +53,7 @@ const renewalSchema = z.object({ lease_duration: z.number().int().nonnegative() 
 /** See {@link VaultLeases}. */
 export type VaultLeasesDeps = {
   readonly api: VaultApi;
-  readonly tokens: Pick<VaultTokenManager, 'retain'>;
+  readonly tokens: LeaseTokens;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: Logger;
@@ -55,7 +66,7 @@ export type VaultLeasesDeps = {
  */
 export class VaultLeases {
   readonly #api: VaultApi;
-  readonly #tokens: Pick<VaultTokenManager, 'retain'>;
+  readonly #tokens: LeaseTokens;
   readonly #now: () => number;
   readonly #log: Logger;
   /** By namespace, then by {@link keyOf}. */
@@ -139,6 +150,25 @@ export class VaultLeases {
     } finally {
       this.#leasesByNamespace.get(grant.workload.tenant)?.delete(keyOf(grant, id));
     }
+  }
+
+  /** The lease with its token, since it ends with that one. */
+  handOver(grant: Grant, { id }: Lease): Redacted | undefined {
+    const lease = this.#find(grant, id);
+    if (lease === undefined) return undefined;
+    const { session, renewable, ownExpiresAt } = lease;
+    const token = this.#tokens.handOver(session);
+    if (token === undefined) return undefined;
+    const handedOver: HandedOver = { token, login: session.login, renewable, ownExpiresAt };
+    return new Redacted(JSON.stringify(handedOver));
+  }
+
+  /** See `takeOver` of the provider. The token is used for nothing but this lease. */
+  takeOver(grant: Grant, { id }: Lease, handedOver: Redacted): Lease | undefined {
+    const { token, login, renewable, ownExpiresAt } = JSON.parse(handedOver.reveal()) as HandedOver;
+    if (Math.min(ownExpiresAt, token.expiresAt ?? Infinity) <= this.#now()) return undefined;
+    const session = this.#tokens.takeOver(login, token);
+    return this.track(grant, session, { id, renewable, expiresAt: ownExpiresAt });
   }
 
   /** Stops the timer. Leases live on, and so must their tokens. */

@@ -14,7 +14,10 @@ export type VaultOperations = {
   readonly api: VaultClient;
   readonly tokens: VaultTokenManager;
   readonly operations: Required<
-    Pick<Provider<unknown, unknown, VaultSession>, 'fetch' | 'renew' | 'release' | 'close'>
+    Pick<
+      Provider<unknown, unknown, VaultSession>,
+      'fetch' | 'renew' | 'release' | 'handOver' | 'takeOver' | 'close'
+    >
   >;
 };
 
@@ -39,6 +42,8 @@ export function createVaultOperations(
       }),
       renew: (grant, lease, signal) => leases.renew(grant, lease, signal),
       release: (grant, lease, signal) => leases.release(grant, lease, signal),
+      handOver: (grant, lease) => leases.handOver(grant, lease),
+      takeOver: (grant, lease, handedOver) => leases.takeOver(grant, lease, handedOver),
       async close(signal) {
         leases.close();
         await tokens.close(signal);

@@ -70,7 +70,9 @@ export async function startEngine({ cliPlugins = {} }: EngineOptions = {}) {
     'shutdown-timeout': 5,
     'log-level': 'warn',
   };
-  await writeFile(file('daemon.json'), JSON.stringify(configuration));
+  const configure = (changes: object): Promise<void> =>
+    writeFile(file('daemon.json'), JSON.stringify({ ...configuration, ...changes }));
+  await configure({});
   const clientPlugins = file('config/cli-plugins');
   const volumePlugins = file('plugins');
   for (const path of [clientPlugins, volumePlugins, machinePlugins])
@@ -124,7 +126,7 @@ export async function startEngine({ cliPlugins = {} }: EngineOptions = {}) {
       ],
       env: { PATH: env.PATH ?? '' },
       // Each container whose volume plugin is away delays the start.
-      timeoutMs: 120_000,
+      timeoutMs: 300_000,
       isReady: async () => (await docker(['version'])).code === 0,
     });
   let engine = await start();
@@ -134,6 +136,8 @@ export async function startEngine({ cliPlugins = {} }: EngineOptions = {}) {
     directory,
     /** Where this engine looks for volume plugins. */
     volumePlugins,
+    /** The socket of its API. */
+    socket,
     /** The command line of a program that sees the volume plugins where the engine sees them. */
     inMountNamespace: (...command: string[]): readonly string[] => [
       ...['nsenter', `--mount=/proc/${engine.pid}/ns/mnt`, ...command],
@@ -152,6 +156,15 @@ export async function startEngine({ cliPlugins = {} }: EngineOptions = {}) {
     log: () => engine.output(),
     /** Stops the engine as `systemctl stop docker` does; its containers stop. */
     stopEngine: () => engine.stop(),
+    /** Kills the engine alone. Its containers go on. */
+    async killEngine(): Promise<void> {
+      await engine.stop('SIGKILL');
+      // Its containerd ends with it. Where process 1 does not reap it, the next engine would take
+      // it for one that runs.
+      await rm(file('exec/containerd/containerd.pid'), { force: true });
+    },
+    /** Changes daemon.json for the next start. */
+    configure,
     removeContainers,
     /** Ends the engine and all containers at once, like a machine that loses its power. */
     async crash(): Promise<void> {
@@ -162,7 +175,7 @@ export async function startEngine({ cliPlugins = {} }: EngineOptions = {}) {
       for (const name of ['exec', 'dockerd.pid', 'docker.sock'])
         await rm(file(name), { recursive: true, force: true });
     },
-    /** Starts it again after `stopEngine` or `crash`. */
+    /** Starts it again after `stopEngine`, `killEngine` or `crash`. */
     async startEngine(): Promise<void> {
       engine = await start();
     },

@@ -4,6 +4,7 @@ import { runAsKeyferry } from '../../../concurrency/caller.ts';
 import { SingleFlight } from '../../../concurrency/single-flight.ts';
 import { isRecent } from '../../../concurrency/time.ts';
 import { toSecretError } from '../../../core/errors.ts';
+import { Redacted } from '../../../core/redacted.ts';
 import type { CredentialGate } from '../../shared/credentials/credential-gate.ts';
 import type { VaultApi } from '../call/api.ts';
 import { type TlsFiles, createTlsFiles } from '../call/tls-files.ts';
@@ -32,6 +33,15 @@ export type VaultTokenManagerDeps = {
   /** From 0 up to, but not including, 1. Default Math.random. */
   readonly random?: () => number;
   readonly log: Logger;
+};
+
+/** A token that a later process keeps for its leases. */
+export type HandedOverToken = {
+  readonly token: string;
+  /** Milliseconds since the epoch; null: never. */
+  readonly expiresAt: number | null;
+  readonly isRenewable: boolean;
+  readonly isRevocable: boolean;
 };
 
 /**
@@ -132,6 +142,39 @@ export class VaultTokenManager {
     };
   }
 
+  /** What a later process needs to keep the token of a lease. It is a secret. */
+  handOver(session: VaultSession): HandedOverToken | undefined {
+    const token = this.#liveTokens.get(session);
+    if (token === undefined) return undefined;
+    const { expiresAt, isFinal, isRevocable } = token;
+    return {
+      token: session.token.reveal(),
+      expiresAt: expiresAt === Infinity ? null : expiresAt,
+      isRenewable: !isFinal,
+      isRevocable,
+    };
+  }
+
+  /**
+   * Keeps the token of an earlier process for its leases, see {@link retain}. No principal uses it
+   * for anything else, and it is revoked after its last lease.
+   */
+  takeOver(login: VaultLogin, handedOver: HandedOverToken): VaultSession {
+    const { token: text, expiresAt, isRenewable, isRevocable } = handedOver;
+    for (const { session } of this.#liveTokens.values())
+      if (session.token.reveal() === text) return session;
+    const loginResult: LoginResult = {
+      ...{ token: new Redacted(text), expiresAt: expiresAt ?? Infinity },
+      ...{ renewable: isRenewable, isBatch: false, uses: Infinity },
+    };
+    const issuedAt = this.#now();
+    const random = this.#random;
+    const token = new VaultToken({ login, loginResult, issuedAt, random, isGiven: !isRevocable });
+    token.supersededAt = issuedAt;
+    this.#keep(token);
+    return token.session;
+  }
+
   /** Does the work that is due. A timer calls it every second. */
   tick(): void {
     for (const token of [...this.#liveTokens.values()]) this.#maintain(token);
@@ -176,11 +219,15 @@ export class VaultTokenManager {
       random: this.#random,
     });
     this.#currentTokens.set(cacheKey, token);
-    this.#liveTokens.set(token.session, token);
-    this.#tickTimer ??= setInterval(() => this.tick(), tickMs).unref();
+    this.#keep(token);
     if (login.isHost === true)
       this.#logToken(token, isGiven ? 'the given token is valid' : 'logged in');
     return token;
+  }
+
+  #keep(token: VaultToken): void {
+    this.#liveTokens.set(token.session, token);
+    this.#tickTimer ??= setInterval(() => this.tick(), tickMs).unref();
   }
 
   /** A token that was given to a host. Its file can have another one at any time. */
