@@ -1,7 +1,7 @@
 import { chmod, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { requestOver } from '../docker/agent.ts';
-import { productionFlags } from '../bench/server-process.ts';
+import { nodeFlags } from '../../src/docker/setup/unit.ts';
 import { builtBundle } from '../driver/bundle.ts';
 import { startEngine, unmountBelow, type Engine } from '../servers/docker/engine.ts';
 import { importTestImages } from '../servers/docker/images.ts';
@@ -81,7 +81,7 @@ export async function startDockerEnvironment(
     startProgram({
       program: process.execPath,
       args: [
-        ...[...productionFlags, bundle, 'docker-agent', '--config', file('dso.yaml')],
+        ...[...nodeFlags, bundle, 'docker-agent', '--config', file('dso.yaml')],
         ...['--socket', socket, '--plugin-socket', pluginSocket],
         ...['--engine-socket', engine.socket],
         ...['--volumes-dir', file('volumes'), '--state-dir', file('state')],

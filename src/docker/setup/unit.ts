@@ -4,9 +4,12 @@ import { placesBelow } from './places.ts';
 export const unitMark =
   '# Made by docker dso system setup. Change it with: systemctl edit dso-agent';
 
-/** Flags of Node as in the image: a small heap, which one thread collects (docs/adr/0013). */
+/**
+ * Flags of Node: a small heap, which one thread collects (docs/adr/0013). New objects have 1 MiB: the
+ * agent starts few containers at once, and 4 MiB would take 3 MiB more.
+ */
 export const nodeFlags = [
-  '--max-semi-space-size=4',
+  '--max-semi-space-size=1',
   '--max-old-space-size=64',
   '--no-maglev',
   '--no-parallel-scavenge',
