@@ -5,8 +5,8 @@ export const unitMark =
   '# Made by docker dso system setup. Change it with: systemctl edit dso-agent';
 
 /**
- * Flags of Node: a small heap, which one thread collects (docs/adr/0013). New objects have 1 MiB: the
- * agent starts few containers at once, and 4 MiB would take 3 MiB more.
+ * Flags of Node: a small heap, which one thread collects (docs/adr/0013). New objects have 1 MiB:
+ * few containers start at once, and 4 MiB would take 3 MiB more.
  */
 export const nodeFlags = [
   '--max-semi-space-size=1',
