@@ -248,7 +248,7 @@ test('no scenario serves a value that the contract does not allow', async () => 
     }
   });
   const seed = Number(process.env.STORE_PROPERTY_SEED ?? 20_240_229);
-  const runs = Number(process.env.STORE_PROPERTY_RUNS ?? 600);
+  const runs = Number(process.env.STORE_PROPERTY_RUNS ?? 240);
   // Each part ends within the time limit of a property.
   for (let part = 0; part < runs / 60; part += 1)
     await fc.assert(property, { seed: seed + part, numRuns: 60 });
