@@ -135,7 +135,7 @@ export async function startGuideHost() {
     /** Removes what a guide has installed, and the servers. */
     async clear(): Promise<void> {
       await engine.removeContainers();
-      await machineShell.run('systemctl stop dso-agent; rm -rf /etc/dso /var/lib/dso');
+      await machineShell.run('docker dso system uninstall; rm -rf /etc/dso /var/lib/dso');
       for (const { relay, server } of relays.splice(0)) {
         await relay.stop();
         server.close();

@@ -32,7 +32,8 @@ const commands = {
   },
   secrets: ([, type]) =>
     call('POST', `sys/mounts/${flags.path ?? type}`, {
-      ...{ type, options: { version: flags.version ?? '1' } },
+      type,
+      ...(flags.version && { options: { version: flags.version } }),
     }),
   auth: ([, type]) => call('POST', `sys/auth/${type}`, { type }),
   policy: ([, name]) =>
