@@ -130,8 +130,12 @@ export async function startGuideHost() {
       await prepare(`ln -sfn '${join(import.meta.dirname, '../../dist')}' '${path}/dist'`);
       return { shell: shellIn(path), directory: path };
     },
-    /** The log of the agent as a unit. */
-    agentLog: () => readFile(join(state, 'log'), 'utf8').catch(() => ''),
+    /** The log of the agent, as a unit or as a container. */
+    async agentLog(): Promise<string> {
+      const { code, stdout, stderr } = await engine.docker(['logs', 'dso-container']);
+      if (code === 0) return stdout + stderr;
+      return readFile(join(state, 'log'), 'utf8').catch(() => '');
+    },
     /** Removes what a guide has installed, and the servers. */
     async clear(): Promise<void> {
       await engine.removeContainers();

@@ -32,7 +32,7 @@ export function startGuideShell(
       const file = join(directory, `.command-${(count += 1)}`);
       await writeFile(file, `${command}\n`);
       // -it needs a terminal.
-      const words = / -it /.test(command)
+      const words = command.includes(' -it ')
         ? `script --quiet --return --command 'bash ${file}' /dev/null`
         : `. '${file}'`;
       child.stdin.write(`${words} >'${file}.out' 2>&1 </dev/null; echo $?\n`);

@@ -9,8 +9,8 @@ export type GuideStep =
   | { readonly kind: 'file'; readonly name: string; readonly text: string };
 
 /**
- * The steps of a page. A block `sh` has commands. A block `console` has commands after `$`, each with
- * its output. A block `yaml` is a file if the line before it is its name: `` `dso.yaml`: ``.
+ * The steps of a page. A block `sh` has commands. A block `console` has commands after `$`, each
+ * with its output. A block `yaml` is a file if the line before it is its name: `` `dso.yaml`: ``.
  */
 export function guideSteps(page: string): readonly GuideStep[] {
   const blocks = page.matchAll(/(?:^`([\w.-]+)`[^\n]*:\n\n)?^```(\w+)\n(.*?)^```$/gms);

@@ -45,7 +45,7 @@ const notRun: Readonly<Record<string, string>> = {
   'make image-docker': 'it needs a registry; the suite makes the image from the same files',
 };
 
-/** What the user of a guide has before it begins, or does elsewhere, such as in a cloud's console. */
+/** What the user has before the guide begins, or does elsewhere, as in a cloud's console. */
 type Surroundings = {
   /** Assignments of the user's shell. */
   readonly variables?: string;
@@ -139,6 +139,7 @@ SECRET_ID=$(vault write -f -field=secret_id auth/approle/role/app/secret-id)
 docker dso init --mode cloud --provider vault --vault-address https://vault.example.com:8200 --vault-auth-method approle --vault-role-id "$ROLE_ID" --vault-secret-id "$SECRET_ID"
 docker dso init --vault-role-id "$ROLE_ID" --vault-secret-id "$SECRET_ID"
 docker restart dso-container
+until docker dso system info >/dev/null 2>&1; do sleep 1; done
 docker exec dso-container dso system test-vault
 \`\`\`
 `,
@@ -190,13 +191,13 @@ describeIfAvailable(import.meta.filename, missingDependencies)('the guides of do
       surroundings.before?.[command]?.();
       const { code, printed } = await shell.run(command);
       // grep ends with 1 if it finds nothing.
-      const expectedCode = output === '' && / \| grep /.test(command) ? 1 : 0;
+      const expectedCode = output === '' && command.includes(' | grep ') ? 1 : 0;
       const isAsGuide = output === undefined || printsAsGuide(printed, output);
       hasFailed = code !== expectedCode || !isAsGuide;
       if (hasFailed)
         throw new Error(
           `it ends with ${code} and prints:\n${printed}\nThe guide says:\n${output ?? '(anything)'}\n` +
-            `The log of the agent ends with:\n${(await host.agentLog()).slice(-600)}`,
+            `The log of the agent ends with:\n${(await host.agentLog()).slice(-800)}`,
         );
       expect(code).toBe(expectedCode);
     });

@@ -68,8 +68,8 @@ export async function importImage(
 }
 
 /**
- * Makes an image as far as a Compose file sees that of PostgreSQL: POSTGRES_USER, POSTGRES_PASSWORD,
- * port 5432. The programs are those of the machine, with their libraries.
+ * Makes an image as far as a Compose file sees that of PostgreSQL: POSTGRES_USER,
+ * POSTGRES_PASSWORD, port 5432. The programs are those of the machine, with their libraries.
  */
 export async function importPostgresImage(engine: Engine, name: string): Promise<void> {
   const tools = await Promise.all(

@@ -1,6 +1,9 @@
 // The command `vault` as far as docs/docker/vault.md uses it, because no package registry has the real
 // one. It calls the API at VAULT_ADDR with VAULT_TOKEN.
 import { readFileSync } from 'node:fs';
+import process from 'node:process';
+
+const { fetch } = globalThis;
 
 const words = process.argv.slice(2);
 const flags = Object.fromEntries(
