@@ -52,6 +52,7 @@ function sessionSteps(text: string): readonly GuideStep[] {
 const variableShapes: readonly (readonly [RegExp, string])[] = [
   [/\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ/g, '<time>'],
   [/[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}/g, '<id>'],
+  [/\b[\da-f]{32}\b/g, '<digest>'],
   [/\b\d+\.\d+\.\d+\b(?!\.)/g, '<version>'],
 ];
 

@@ -72,12 +72,9 @@ export async function importImage(
  * POSTGRES_PASSWORD, port 5432. The programs are those of the machine, with their libraries.
  */
 export async function importPostgresImage(engine: Engine, name: string): Promise<void> {
-  const tools = await Promise.all(
-    ['postgres', 'initdb', 'psql', 'pg_isready'].map(async (program) =>
-      realpath((await postgresProgram(program)) ?? program),
-    ),
-  );
-  const folder = dirname(tools[0] ?? '');
+  // In PATH, Debian has scripts instead of some programs.
+  const folder = dirname(await realpath((await postgresProgram('postgres')) ?? 'postgres'));
+  const tools = ['postgres', 'initdb', 'psql', 'pg_isready'].map((tool) => join(folder, tool));
   const { stdout } = await runProgram(join(folder, 'pg_config'), ['--sharedir', '--pkglibdir']);
   const [share = '', libraries = ''] = stdout.trim().split('\n');
   const extensions = ['plpgsql.so', 'dict_snowball.so'].map((file) => join(libraries, file));
@@ -85,6 +82,7 @@ export async function importPostgresImage(engine: Engine, name: string): Promise
   const paths = [
     ...tools,
     ...extensions,
+    ...['UTC', 'Etc/UTC'].map((zone) => join('/usr/share/zoneinfo', zone)),
     ...(await Promise.all([...tools, ...extensions].map(librariesOf))).flat(),
     ...shared.filter((each) => each.isFile()).map((each) => join(each.parentPath, each.name)),
   ];
@@ -96,7 +94,7 @@ export async function importPostgresImage(engine: Engine, name: string): Promise
     links: Object.fromEntries(
       ['sh', 'env', 'rm', 'printenv'].map((each) => [`bin/${each}`, 'busybox']),
     ),
-    directories: ['tmp', 'var', 'usr/share/zoneinfo'],
+    directories: ['tmp', 'var'],
     changes: [
       `ENV PATH=${folder}:${shellPath}`,
       'ENTRYPOINT ["/entrypoint.sh"]',
