@@ -71,7 +71,8 @@ async function startAgent(): Promise<void> {
     ...['--health-address', `unix:${path('health.sock')}`],
   ]);
   log = '';
-  agent.stderr?.setEncoding('utf8').on('data', (text: string) => (log += text));
+  // `docker logs dso-container | grep` reads standard output alone.
+  agent.stdout?.setEncoding('utf8').on('data', (text: string) => (log += text));
   while (!log.includes('"serving"')) {
     if (agent.exitCode !== null) throw new Error(`the agent ended: ${log}`);
     await sleep(10);

@@ -873,11 +873,12 @@ describe('docker dso secret', () => {
     };
     agent.state.secrets = {
       main: [
+        // Stores list them in orders of their own.
+        { path: 'other\u001b[2J', usedBy: [] },
         {
           ...{ path: 'my-app/db', version: 'v1', changedAt: Date.UTC(2026, 0, 31) },
           usedBy: ['shop/app', 'shop/web'],
         },
-        { path: 'other\u001b[2J', usedBy: [] },
       ],
       vault: [],
     };

@@ -6,7 +6,7 @@ import { composeDockerAgent } from '../app/docker-agent.ts';
 import { dockerAgentFlags, parseDockerAgentSettings } from '../config/docker-agent-settings.ts';
 import type { RawSettings } from '../config/settings.ts';
 import { HealthServer } from '../csi/health.ts';
-import { createLog } from '../telemetry/log.ts';
+import { createLog, standardOutput } from '../telemetry/log.ts';
 import { createProcessMetrics } from '../telemetry/process-metrics.ts';
 import { untilAborted } from './until-aborted.ts';
 
@@ -31,7 +31,7 @@ export function dockerAgentCommand({ version, script, env, stop }: DockerAgentDe
   for (const option of dockerAgentFlags) command.addOption(option);
   return command.action(async (raw: RawSettings) => {
     const settings = parseDockerAgentSettings(raw);
-    const log = createLog(settings.logLevel, settings.logFormat);
+    const log = createLog(settings.logLevel, settings.logFormat, standardOutput());
     const registry = new Registry();
     createProcessMetrics(registry, version);
     // Every user of a container reads its volumes, which a stricter umask would prevent.

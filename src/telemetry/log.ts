@@ -13,6 +13,9 @@ export const logFormats = ['json', 'text'] as const;
 /** See {@link logFormats}. */
 export type LogFormat = (typeof logFormats)[number];
 
+/** Writes the log to standard output, for `docker logs NAME | grep`. */
+export const standardOutput = (): DestinationStream => pino.destination({ dest: 1, sync: true });
+
 /**
  * Creates the log: one line for each event, by default on standard error. `time` is ISO 8601 and
  * `level` a word. Secrets are `Redacted` everywhere in the program, so the log cannot contain them.

@@ -10,6 +10,17 @@ import { startProgram, type StartedProgram } from '../servers/started-program.ts
 
 const repository = join(import.meta.dirname, '../..');
 
+/** Builds the files of a release into dist/. @returns the path of keyferry.js */
+export async function buildRelease(): Promise<string> {
+  const bundle = await builtBundle();
+  const made = await runProgram('make', ['--no-print-directory', 'shim', 'demo-app'], {
+    cwd: repository,
+    env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '/root' },
+  });
+  if (made.code !== 0) throw new Error(`the shim or the demo cannot be built:\n${made.stderr}`);
+  return bundle;
+}
+
 /** A Compose project in a directory of its own. Its name is that of the directory. */
 export type Project = {
   readonly name: string;
@@ -45,12 +56,7 @@ export type ContainerState = {
 export async function startDockerEnvironment(
   agentFlags: readonly string[] = ['--refresh-interval', '0'],
 ) {
-  const bundle = await builtBundle();
-  const made = await runProgram('make', ['--no-print-directory', 'shim', 'demo-app'], {
-    cwd: repository,
-    env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '/root' },
-  });
-  if (made.code !== 0) throw new Error(`the shim or the demo cannot be built:\n${made.stderr}`);
+  const bundle = await buildRelease();
   const engine = await startEngine({ cliPlugins: { dso: join(repository, 'dist/docker-dso') } });
   await importTestImages(engine);
   const directory = join(engine.directory, 'host');

@@ -45,7 +45,6 @@ services:
       - DB_PASSWORD=dso://database/creds/app#password
   postgres:
     image: postgres:15
-    volumes: ["/usr:/usr:ro"]
     ports: ["5432:5432"]
     environment:
       POSTGRES_USER: admin
@@ -64,7 +63,7 @@ describeIfAvailable(import.meta.filename, missingDependencies)('docker dso with 
   beforeAll(async () => {
     await Promise.all([buildCompose(), buildTestVault()]);
     environment = await startDockerEnvironment();
-    await importPostgresImage(environment.engine);
+    await importPostgresImage(environment.engine, 'postgres:15');
     vault = await startTestVault();
     const { root } = vault;
     await root('PUT', 'sys/policies/acl/app', { policy: applicationPolicy });

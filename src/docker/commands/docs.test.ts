@@ -13,7 +13,7 @@ const names = readdirSync(join(import.meta.dirname, '../../../docs/docker'));
 
 /** The commands `docker dso init` of a page's blocks, without what stands before and behind. */
 function initLines(blocks: (language: string) => string[]): readonly string[] {
-  return blocks('sh').flatMap((block) =>
+  return [...blocks('sh'), ...blocks('console')].flatMap((block) =>
     [...block.matchAll(/docker[- ]dso init ([^\n#]*)/g)].map(([, words = '']) => words.trim()),
   );
 }

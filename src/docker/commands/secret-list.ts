@@ -14,7 +14,8 @@ export function secretListCommand({ agent, stdout }: CommandContext): Command {
     .addOption(formatOption())
     .action(async ({ provider, format }: Options) => {
       const { name } = findStore(await agent.info(), provider);
-      const secrets = await agent.storeSecrets(name);
+      const listed = await agent.storeSecrets(name);
+      const secrets = listed.toSorted((one, other) => (one.path < other.path ? -1 : 1));
       if (format === 'json') {
         const dated = secrets.map(({ changedAt, ...secret }) => ({
           ...secret,

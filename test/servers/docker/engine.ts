@@ -142,6 +142,11 @@ export async function startEngine({ cliPlugins = {} }: EngineOptions = {}) {
     inMountNamespace: (...command: string[]): readonly string[] => [
       ...['nsenter', `--mount=/proc/${engine.pid}/ns/mnt`, ...command],
     ],
+    /** The command line of a program that has the mounts and the network of the engine. */
+    besideEngine: (...command: string[]): readonly string[] => [
+      ...['nsenter', `--mount=/proc/${engine.pid}/ns/mnt`, `--net=/proc/${engine.pid}/ns/net`],
+      ...command,
+    ],
     /** Everything that the engine writes: its data, and the state of running containers. */
     roots: [file('data'), file('exec')],
     /** The variables with which `docker` uses this engine. */

@@ -1,4 +1,15 @@
-import { chmod, copyFile, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  copyFile,
+  mkdir,
+  mkdtemp,
+  readFile,
+  readdir,
+  realpath,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { programInPath } from '../go-program.ts';
@@ -57,18 +68,35 @@ export async function importImage(
 }
 
 /**
- * Makes `postgres:15` as far as a Compose file sees it: POSTGRES_USER, POSTGRES_PASSWORD, port
- * 5432. The programs are those of the machine: the service mounts `/usr:/usr:ro`.
+ * Makes an image as far as a Compose file sees that of PostgreSQL: POSTGRES_USER,
+ * POSTGRES_PASSWORD, port 5432. The programs are those of the machine, with their libraries.
  */
-export async function importPostgresImage(engine: Engine): Promise<void> {
-  const postgres = (await postgresProgram('postgres')) ?? 'postgres';
+export async function importPostgresImage(engine: Engine, name: string): Promise<void> {
+  // In PATH, Debian has scripts instead of some programs.
+  const folder = dirname(await realpath((await postgresProgram('postgres')) ?? 'postgres'));
+  const tools = ['postgres', 'initdb', 'psql', 'pg_isready'].map((tool) => join(folder, tool));
+  const { stdout } = await runProgram(join(folder, 'pg_config'), ['--sharedir', '--pkglibdir']);
+  const [share = '', libraries = ''] = stdout.trim().split('\n');
+  const extensions = ['plpgsql.so', 'dict_snowball.so'].map((file) => join(libraries, file));
+  const shared = await readdir(share, { recursive: true, withFileTypes: true });
+  const paths = [
+    ...tools,
+    ...extensions,
+    ...['UTC', 'Etc/UTC'].map((zone) => join('/usr/share/zoneinfo', zone)),
+    ...(await Promise.all([...tools, ...extensions].map(librariesOf))).flat(),
+    ...shared.filter((each) => each.isFile()).map((each) => join(each.parentPath, each.name)),
+  ];
+  const busybox = (await programInPath('busybox')) ?? 'busybox';
   await importImage(engine, {
-    name: 'postgres:15',
+    name,
+    programs: { ...sameInImage(paths), 'bin/busybox': busybox },
     texts: { ...users, 'entrypoint.sh': postgresEntrypoint },
-    links: { bin: 'usr/bin', lib: 'usr/lib', lib64: 'usr/lib64' },
-    directories: ['tmp', 'usr', 'var'],
+    links: Object.fromEntries(
+      ['sh', 'env', 'rm', 'printenv'].map((each) => [`bin/${each}`, 'busybox']),
+    ),
+    directories: ['tmp', 'var'],
     changes: [
-      `ENV PATH=${dirname(postgres)}:${shellPath}`,
+      `ENV PATH=${folder}:${shellPath}`,
       'ENTRYPOINT ["/entrypoint.sh"]',
       'CMD ["postgres"]',
       'EXPOSE 5432',
@@ -76,6 +104,40 @@ export async function importPostgresImage(engine: Engine): Promise<void> {
     ],
   });
 }
+
+/** Makes the image of the agent as the Dockerfile does, with Node of this machine. */
+export async function importAgentImage(engine: Engine, name: string): Promise<void> {
+  const repository = join(import.meta.dirname, '../../..');
+  const dockerfile = await readFile(join(repository, 'Dockerfile'), 'utf8');
+  const changes = dockerfile.match(/^(ENV|ENTRYPOINT) .*$/gm) ?? [];
+  const architecture = process.arch === 'arm64' ? 'arm64' : 'amd64';
+  const shim = `dso-shim-linux-${architecture}`;
+  const dist = (file: string): string => join(repository, 'dist', file);
+  await importImage(engine, {
+    name,
+    programs: {
+      'usr/bin/node': process.execPath,
+      ...sameInImage(await librariesOf(process.execPath)),
+      'keyferry.js': dist('keyferry.js'),
+      'docker-dso': dist('docker-dso'),
+      'usr/bin/dso': join(repository, 'scripts/image/dso'),
+      'usr/bin/mount': dist(`shim/mount-linux-${architecture}`),
+      [`shim/${shim}`]: dist(`shim/${shim}`),
+    },
+    directories: ['tmp'],
+    changes: ['ENV PATH=/usr/bin', ...changes, 'USER 0:0', 'CMD ["docker-agent"]'],
+  });
+}
+
+/** The shared libraries of a program of this machine. */
+async function librariesOf(program: string): Promise<readonly string[]> {
+  const { stdout } = await runProgram('ldd', [program], { env: { PATH: process.env.PATH ?? '' } });
+  return [...stdout.matchAll(/(\/\S+) \(0x/g)].map(([, path = '']) => path);
+}
+
+/** Files that have the same path in an image. */
+const sameInImage = (paths: readonly string[]): Readonly<Record<string, string>> =>
+  Object.fromEntries(paths.map((path) => [path.slice(1), path]));
 
 const postgresEntrypoint = `#!/bin/sh
 set -e

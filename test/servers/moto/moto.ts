@@ -7,6 +7,8 @@ import { freePorts, startProgram } from '../started-program.ts';
 
 const run = promisify(execFile);
 const virtualEnv = join(import.meta.dirname, '.venv');
+/** The Python that has moto's packages, after {@link startMoto}. */
+export const motoPython = join(virtualEnv, 'bin/python');
 const requirements = join(import.meta.dirname, 'requirements.txt');
 
 /** What this machine lacks to run moto, as text. */
@@ -57,6 +59,6 @@ async function createVirtualEnv(): Promise<void> {
     '-r',
     requirements,
   ];
-  await run(join(virtualEnv, 'bin/python'), pip);
+  await run(motoPython, pip);
   await writeFile(stamp, expected);
 }

@@ -18,15 +18,16 @@ export function buildTestVault(): Promise<string> {
 
 /**
  * An unsealed Vault with TLS on a free port of 127.0.0.1, with its files in a temporary directory.
+ * @param hosts further names in its certificate
  */
-export async function startTestVault() {
+export async function startTestVault({ hosts = [] }: { readonly hosts?: readonly string[] } = {}) {
   const program = await buildTestVault();
   const directory = await mkdtemp(join(tmpdir(), 'kf-testvault-'));
   const file = (name: string): string => join(directory, name);
   const [port = 0] = await freePorts(1);
   const url = new URL(`https://127.0.0.1:${port}`);
   const ca = createTestCa('Test Vault CA');
-  const { cert, key } = ca.issue();
+  const { cert, key } = ca.issue({ hosts: ['localhost', '127.0.0.1', ...hosts] });
   await Promise.all([
     writeFile(file('ca.crt'), ca.cert),
     writeFile(file('tls.crt'), cert),
