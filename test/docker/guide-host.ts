@@ -21,8 +21,18 @@ const metadataAddress = '169.254.169.254';
 /** What a host has of its own, over the files of the machine. */
 const mountScript = `
 set -e
-mkdir -p "$0" /run/dso /run/systemd
+mkdir -p "$0"
 mount -t tmpfs tmpfs "$0"
+mkdir "$0/run"
+mount --rbind /run "$0/run"
+mount -t tmpfs tmpfs /run
+for path in "$0"/run/*/; do
+  case $path in */dso/ | */systemd/) continue ;; esac
+  mkdir -p "/run/$(basename "$path")"
+  mount --rbind "$path" "/run/$(basename "$path")"
+done
+ln -s "$1" /run/docker.sock
+mkdir -p /run/dso /run/systemd
 for directory in /etc /usr/local /var/lib; do
   mkdir -p "$0$directory/upper" "$0$directory/work"
   mount -t overlay overlay -o "lowerdir=$directory,upperdir=$0$directory/upper,workdir=$0$directory/work" "$directory"
@@ -48,7 +58,7 @@ net.createServer((from) => {
 
 /**
  * A host with an engine, in which the commands of a guide run as root: `/etc`, `/usr/local`,
- * `/var/lib`, `/run/dso` and the network are its own. The names of clouds lead to servers of the
+ * `/var/lib`, `/run` and the network are its own. The names of clouds lead to servers of the
  * suite, whose certificates have the authority `ca`.
  */
 export async function startGuideHost() {
@@ -57,7 +67,9 @@ export async function startGuideHost() {
   const file = (name: string): string => join(directory, name);
   const state = file('systemctl');
   for (const path of ['bin', 'systemctl']) await mkdir(file(path), { recursive: true });
-  const [program = '', ...args] = engine.besideEngine('sh', '-c', mountScript, file('own'));
+  const [program = '', ...args] = engine.besideEngine(
+    ...['sh', '-c', mountScript, file('own'), join(engine.directory, 'docker.sock')],
+  );
   const mounted = await runProgram(program, args, { env: engine.env });
   if (mounted.code !== 0) throw new Error(`the host cannot be made:\n${mounted.stderr}`);
 

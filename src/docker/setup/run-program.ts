@@ -37,7 +37,9 @@ export async function runOrThrow(
 ): Promise<true> {
   const { code, stderr } = await run(program, args);
   if (code === 0) return true;
-  const printed = stderr.trim().split('\n').at(-1) ?? '';
+  // The last line of docker only refers to its help.
+  const lines = stderr.split('\n').filter((line) => !/^\s*$|^(Run|See) '.* --help'/.test(line));
+  const printed = lines.at(-1)?.trim() ?? '';
   const failure = printed === '' ? `exit code ${code}` : printed;
   const cause = code === 127 ? 'it is not installed' : failure;
   throw new SecretError(
