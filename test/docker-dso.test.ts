@@ -933,6 +933,15 @@ other\\u{1b}[2J   -         -                      -
     });
   });
 
+  test('refresh says so where no service uses the secret', async () => {
+    agent.state.refreshed['my-app/other'] = { store: 'main', services: [] };
+    const { code, stdout } = await run('dso secret refresh my-app/other --provider aws');
+    expect({ code, stdout }).toEqual({
+      code: 0,
+      stdout: 'No running service uses my-app/other of main: nothing was read.\n',
+    });
+  });
+
   test.each([
     ['dso://main/my-app/db#password', { store: 'main', path: 'my-app/db' }],
     ['dsofile://my-app/db', { store: 'vault', path: 'my-app/db' }],

@@ -33,6 +33,8 @@ export function secretRefreshCommand({ agent, stdout }: CommandContext): Command
 }
 
 function asText(path: string, { store, version, services }: RefreshResult): string {
+  if (services.length === 0)
+    return `${escapeUnprintable(`No running service uses ${path} of ${store}: nothing was read.`)}\n`;
   const now = version === undefined ? '' : `, version ${version}`;
   const lines = services.map(({ name, changed }) => {
     const service = name.split('/').at(-1) ?? name;
@@ -40,8 +42,7 @@ function asText(path: string, { store, version, services }: RefreshResult): stri
       ? `  ${name}: the value has changed; to use it: docker dso restart ${service}`
       : `  ${name}: its containers have this value`;
   });
-  const unused = services.length === 0 ? ['  no service uses it'] : [];
-  return [`Refreshed ${path} of ${store}${now}`, ...lines, ...unused]
+  return [`Refreshed ${path} of ${store}${now}`, ...lines]
     .map((line) => `${escapeUnprintable(line)}\n`)
     .join('');
 }
