@@ -1,8 +1,8 @@
 import { describeOldNode } from './cli/node-version.ts';
 import { SecretError, errorCodeOf, toSecretError } from './core/errors.ts';
 import { escapeUnprintable, sanitizeUserText } from './core/safe-text.ts';
-import type { SecretReader } from './docker/agent-api.ts';
-import type { CommandContext, Mode } from './docker/commands/context.ts';
+import type { Mode, SecretReader } from './docker/agent-api.ts';
+import type { CommandContext } from './docker/commands/context.ts';
 import { helpText, isOwnCommand } from './docker/commands/help.ts';
 import { commands } from './docker/commands/index.ts';
 import { type CommandLine, readCommandLine } from './docker/compose/command-line.ts';

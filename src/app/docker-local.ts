@@ -9,6 +9,7 @@ import { refuseLeases } from '../docker/local/refuse-leases.ts';
 import { userConfigFile } from '../docker/local/user-places.ts';
 import { placesBelow } from '../docker/setup/places.ts';
 import { installShim } from '../docker/volume/shim-file.ts';
+import { isThere } from '../files/is-there.ts';
 import type { Output } from '../formats/terminal-style.ts';
 import { loadVersionKey } from '../mount/version-key.ts';
 import { createLog } from '../telemetry/log.ts';
@@ -65,14 +66,7 @@ async function findShims(env: ComposeLocalDeps['env'], program: string): Promise
   if (named !== '') return named;
   const file = await realpath(program).catch(() => program);
   const candidates = [dirname(file), placesBelow('/').library].map((path) => join(path, 'shim'));
-  for (const path of candidates)
-    if (
-      await realpath(path).then(
-        () => true,
-        () => false,
-      )
-    )
-      return path;
+  for (const path of candidates) if (await isThere(path)) return path;
   throw new SecretError(
     'NOT_CONFIGURED',
     `there is no shim in ${candidates.map(sanitizeUserText).join(' or ')}`,

@@ -4,6 +4,9 @@ import type { StoreConfig, StoreType } from '../core/host-store.ts';
 import type { Injection } from './model/types.ts';
 import type { VolumeSource } from './model/volumes.ts';
 
+/** Who reads the secrets: the agent of the host, or each command by itself. */
+export type Mode = 'agent' | 'local';
+
 /**
  * The agent's API: JSON over HTTP on a unix socket. The plugin is its only client. No value of a
  * secret passes through it.
@@ -23,7 +26,7 @@ import type { VolumeSource } from './model/volumes.ts';
 export type AgentInfo = {
   readonly version: string;
   /** `local`: there is no agent, and each command reads the stores itself. Default: `agent`. */
-  readonly mode?: 'agent' | 'local';
+  readonly mode?: Mode;
   /** The file of its configuration. */
   readonly configFile: string;
   readonly stores: readonly StoreInfo[];

@@ -107,15 +107,15 @@ function* readDocuments(text: string, options: ReadOptions): Steps<readonly Yaml
     uniqueKeys: false,
   });
   const pieces = tokens.map((token) => (token.type === 'document' ? divide(token) : [token]));
-  const step =
-    longestPiece(pieces.flat(), source.length) > largePieceLength ? 'held-large' : 'held';
+  const flat = pieces.flat();
+  const step = longestPiece(flat, source.length) > largePieceLength ? 'held-large' : 'held';
   // The composer makes one document of each piece.
   const beginsDocument = pieces.flatMap((ofToken) =>
     ofToken.flatMap(({ type }, index) => (type === 'document' ? [index === 0] : [])),
   );
   const converters: YamlConverter[] = [];
   yield step;
-  for (const piece of composer.compose(pieces.flat(), true, source.length)) {
+  for (const piece of composer.compose(flat, true, source.length)) {
     if (beginsDocument.shift() !== false)
       converters.push(new YamlConverter(positionOf, options, source));
     converters.at(-1)?.add(piece);
@@ -144,12 +144,9 @@ function divide(document: CST.Document): readonly CST.Document[] {
 
 /** In characters. */
 function longestPiece(tokens: readonly CST.Token[], end: number): number {
-  const offsets = [...tokens.filter(({ type }) => type === 'document').map(offsetOf), end];
+  const documents = tokens.filter(({ type }) => type === 'document');
+  const offsets = [...documents.map(({ offset }) => offset), end];
   return Math.max(...offsets.map((offset, index) => (offsets[index + 1] ?? offset) - offset));
-}
-
-function offsetOf({ offset }: CST.Token): number {
-  return offset;
 }
 
 function exceededLimit(

@@ -1,14 +1,8 @@
-import {
-  loadPackageDefinition,
-  Server,
-  ServerCredentials,
-  type ServiceClientConstructor,
-} from '@grpc/grpc-js';
-import { loadSync } from '@grpc/proto-loader';
 import { SignatureV4 } from '@smithy/signature-v4';
 import { type BinaryLike, createHash, createHmac } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { Agent, request } from 'undici';
+import { type BareRequest, serveBare } from './bare-grpc.ts';
 
 /**
  * The baseline of mounts by EKS Pod Identity: grpc-js, undici and AWS's own signer, and nothing
@@ -24,7 +18,6 @@ type Session = {
   readonly SecretAccessKey: string;
   readonly Token: string;
 };
-type MountCall = { readonly request: { readonly attributes: string; readonly permission: string } };
 
 class Sha256 {
   readonly #hash: ReturnType<typeof createHash> | ReturnType<typeof createHmac>;
@@ -76,7 +69,7 @@ async function readSecrets({ AccessKeyId, SecretAccessKey, Token }: Session): Pr
   return response.SecretValues ?? [response];
 }
 
-async function mount({ request: { attributes } }: MountCall): Promise<object> {
+async function mount({ attributes }: BareRequest): Promise<object> {
   const { 'csi.storage.k8s.io/serviceAccount.tokens': tokens = '{}' } = JSON.parse(
     attributes,
   ) as Record<string, string>;
@@ -97,17 +90,4 @@ async function mount({ request: { attributes } }: MountCall): Promise<object> {
   };
 }
 
-const { v1alpha1 } = loadPackageDefinition(
-  loadSync('proto/provider.proto', { defaults: true, arrays: true }),
-) as unknown as { v1alpha1: { CSIDriverProvider: ServiceClientConstructor } };
-const server = new Server();
-server.addService(v1alpha1.CSIDriverProvider.service, {
-  Version: (_: unknown, callback: (error: null, response: object) => void) =>
-    callback(null, { version: 'v1alpha1' }),
-  Mount: (call: MountCall, callback: (error: Error | null, response?: object) => void) =>
-    void mount(call).then((response) => callback(null, response), callback),
-});
-server.bindAsync(`unix:${socketPath}`, ServerCredentials.createInsecure(), (error) => {
-  if (error !== null) throw error;
-});
-process.on('SIGTERM', () => server.forceShutdown());
+serveBare(socketPath, mount);

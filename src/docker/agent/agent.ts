@@ -4,7 +4,12 @@ import type { Logger } from 'pino';
 import { raceWithAbort } from '../../concurrency/deadline.ts';
 import { SecretError, toSecretError } from '../../core/errors.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
-import type { AgentInfo, ProjectRegistration, ServiceStatus } from '../agent-api.ts';
+import {
+  type AgentInfo,
+  type ProjectRegistration,
+  type ServiceStatus,
+  toFailure,
+} from '../agent-api.ts';
 import type { DeliverContext, Delivery, Wanted } from '../delivery/deliver.ts';
 import { readProjectDocument } from '../delivery/documents.ts';
 import { type WholeHostConfig, checkReferences, describeHost } from '../delivery/host-requests.ts';
@@ -16,7 +21,6 @@ import type { Engine } from '../engine/engine.ts';
 import { isVolumeName } from '../model/volumes.ts';
 import { installShim } from '../volume/shim-file.ts';
 import { createControlApi, toFailureResponse } from './control-api.ts';
-import { toFailure } from '../agent-api.ts';
 import { CreatedVolumes } from './created-volumes.ts';
 import { EngineRecovery, type RecoveryDelays } from './engine-recovery.ts';
 import { type Handle, JsonServer } from './json-server.ts';

@@ -136,7 +136,7 @@ export class Projects {
     await this.#save(known.mounts.wanted.injection.project);
   }
 
-  /** Compose takes two directories with one name for one project, without a word. */
+  /** For Compose two directories with one name are one project. It does not warn. */
   #checkDirectory(
     project: string,
     { services, stores, directory, isNamed = false }: ProjectRegistration,

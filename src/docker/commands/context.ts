@@ -1,12 +1,9 @@
 import type { Readable } from 'node:stream';
 import type { Output } from '../../formats/terminal-style.ts';
-import type { SecretReader } from '../agent-api.ts';
+import type { Mode, SecretReader } from '../agent-api.ts';
 import type { CommandLine } from '../compose/command-line.ts';
 import type { Docker, Environment } from '../compose/docker.ts';
 import type { MakeLocalStore } from './init.ts';
-
-/** Who reads the secrets: the agent of the host, or each command by itself. */
-export type Mode = 'agent' | 'local';
 
 /** What the commands of `docker dso` get of the process. */
 export type CommandContext = {

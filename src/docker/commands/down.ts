@@ -2,7 +2,7 @@ import type { SecretReader } from '../agent-api.ts';
 import { commandFlags, isOn, readFlags, valuesOf } from '../compose/flags.ts';
 import { loadModel } from '../compose/model.ts';
 import { LocalCleanup } from '../local/local-cleanup.ts';
-import { defaultDriver, isVolumeOf } from '../model/volumes.ts';
+import { isVolumeOf } from '../model/volumes.ts';
 import type { CommandContext } from './context.ts';
 
 type Cleanup = Pick<SecretReader, 'deleteProject' | 'mayHaveProjects'>;
@@ -41,9 +41,10 @@ async function readersToTell({ agent, mode, env }: CommandContext): Promise<read
 }
 
 /** An engine that starts without the agent waits 15 seconds for each volume that it knows. */
-async function removeVolumes({ docker, env }: CommandContext, project: string): Promise<void> {
-  const { DSO_VOLUME_DRIVER: driver = '' } = env;
-  const filter = `driver=${driver === '' ? defaultDriver : driver}`;
+async function removeVolumes({ docker, agent }: CommandContext, project: string): Promise<void> {
+  const source = await agent.volumes();
+  if (!('driver' in source)) return;
+  const filter = `driver=${source.driver}`;
   const { stdout } = await docker.capture(['volume', 'ls', '--quiet', '--filter', filter]);
   const volumes = stdout.split('\n').filter((name) => isVolumeOf(project, name));
   if (volumes.length > 0) await docker.capture(['volume', 'rm', ...volumes]);

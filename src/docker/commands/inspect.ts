@@ -123,8 +123,10 @@ function asText({ project, service, isLocal }: Subject, status: ServiceStatus | 
   if (status === undefined)
     return `${first}${name} has no secrets, or docker dso up has not started it.\n`;
   const containers = `${mounts} ${mounts === 1 ? 'container' : 'containers'}`;
+  const have = mounts === 1 ? 'has' : 'have';
+  const values = isLocal ? 'values that docker dso has read last' : 'current values';
   const about = {
-    ACTIVE: `${containers} of ${name} in ${escapeUnprintable(project)} ${mounts === 1 ? 'has' : 'have'} the ${isLocal ? 'values that docker dso has read last' : 'current values'}.`,
+    ACTIVE: `${containers} of ${name} in ${escapeUnprintable(project)} ${have} the ${values}.`,
     STALE: `A value has changed since the start. To use it: docker dso restart ${name}`,
     INACTIVE: `No container of ${name} runs with its secrets. To start one: docker dso up -d ${name}`,
     FAILED: 'The last start or read failed.',

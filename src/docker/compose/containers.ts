@@ -26,7 +26,8 @@ export type FoundContainers =
 const format =
   '{"name":{{json .Name}},"env":{{json .Config.Env}},"pidsLimit":{{json .HostConfig.PidsLimit}},' +
   '"volumes":[{{range $i, $m := .Mounts}}{{if $i}},{{end}}{{json $m.Destination}}{{end}}],' +
-  '"sources":[{{range $i, $m := .Mounts}}{{if $i}},{{end}}{{if eq $m.Type "bind"}}{{json $m.Source}}{{else}}null{{end}}{{end}}],' +
+  '"sources":[{{range $i, $m := .Mounts}}{{if $i}},{{end}}' +
+  '{{if eq $m.Type "bind"}}{{json $m.Source}}{{else}}null{{end}}{{end}}],' +
   '"service":{{json (index .Config.Labels "com.docker.compose.service")}},' +
   '"isRunning":{{json .State.Running}},"startedAt":{{json .State.StartedAt}}}';
 /** The longest command line that every system takes has room for more ids than this. */

@@ -4,7 +4,7 @@ import { errorCodeOf } from '../../core/errors.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import { type Places, unitName } from '../setup/places.ts';
 import type { RunProgram } from '../setup/run-program.ts';
-import { isThere } from '../setup/steps.ts';
+import { isThere } from '../../files/is-there.ts';
 import { type Finding, failed, fine } from './findings.ts';
 import { isInMemory, mountOf } from '../volume/mount-table.ts';
 

@@ -1,4 +1,3 @@
-import { toSecretError } from '../../core/errors.ts';
 import type { Docker, Environment } from '../compose/docker.ts';
 import { checkEngineIsHere } from '../local/engine-here.ts';
 import { prepareLocalPlaces } from '../local/user-places.ts';
@@ -20,7 +19,7 @@ async function checkEnginePlace(docker: Pick<Docker, 'capture'>): Promise<Findin
     await checkEngineIsHere(docker);
     return fine(name, 'this machine');
   } catch (thrown) {
-    return failedBy(name, toSecretError(thrown));
+    return failedBy(name, thrown);
   }
 }
 

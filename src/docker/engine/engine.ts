@@ -115,7 +115,7 @@ export class Engine {
 
   /**
    * The state of a container. Waits while a start of it is under way.
-   * @returns undefined if there is none
+   * @returns undefined if it does not exist
    * @throws SecretError NOT_CONFIGURED
    */
   async container(id: string): Promise<ContainerState | undefined> {

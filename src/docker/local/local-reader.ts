@@ -78,6 +78,7 @@ export class LocalReader implements SecretReader {
   readonly #options: LocalReaderOptions;
   readonly #cleanup: LocalCleanup;
   #config: Promise<WholeHostConfig> | undefined;
+  #prepared: Promise<LocalPlaces> | undefined;
 
   constructor(options: LocalReaderOptions) {
     this.#options = options;
@@ -194,7 +195,7 @@ export class LocalReader implements SecretReader {
   }
 
   #places(): Promise<LocalPlaces> {
-    return prepareLocalPlaces(this.#options.env);
+    return (this.#prepared ??= prepareLocalPlaces(this.#options.env));
   }
 
   async #records(): Promise<readonly LocalRecord[]> {

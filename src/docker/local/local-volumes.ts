@@ -1,6 +1,6 @@
-import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
+import { isThere } from '../../files/is-there.ts';
 import type { Injection } from '../model/types.ts';
 import { volumeNames } from '../model/volumes.ts';
 import { type Delivery, type Wanted, variableKey } from '../delivery/deliver.ts';
@@ -66,11 +66,4 @@ function nameOf({ wanted: { injection } }: LocalRecord): string {
 function isEqual(one: Injection['files'], other: Injection['files']): boolean {
   const asDocument = (files: Injection['files']): unknown => JSON.parse(JSON.stringify(files));
   return isDeepStrictEqual(asDocument(one), asDocument(other));
-}
-
-async function isThere(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
 }

@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import { SecretError, errorCodeOf } from '../../core/errors.ts';
 import { type StoreType, storeTypes } from '../../core/host-store.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
+import { isThere } from '../../files/is-there.ts';
 import { changeStore } from '../config/change-store.ts';
 import { readDsoConfig } from '../config/read.ts';
 import { replaceHostFile } from '../host/host-files.ts';
@@ -18,7 +19,6 @@ import {
   fileRemoval,
   fileStep,
   hasMark,
-  isThere,
   linkOf,
   linkStep,
   missingIn,

@@ -10,9 +10,9 @@ import {
   rename,
   rm,
   rmdir,
-  stat,
   symlink,
 } from 'node:fs/promises';
+import { isThere } from '../../files/is-there.ts';
 import { dirname, join, relative } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { SecretError, errorCodeOf } from '../../core/errors.ts';
@@ -170,14 +170,6 @@ export async function hasMark(path: string, mark: string): Promise<boolean> {
 /** The target of a link; undefined if the path is no link. */
 export async function linkOf(path: string): Promise<string | undefined> {
   return readlink(path).catch(() => undefined);
-}
-
-/** Whether a file or a directory is there. */
-export async function isThere(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
 }
 
 /** The names of the files of a release that are missing in a directory. */
