@@ -86,6 +86,21 @@ export type ServiceStatus = {
   readonly secrets: readonly SecretStatus[];
   /** Of the last start or read. */
   readonly failure?: AgentFailure;
+  /** Since when a container has had a value that is no longer current: milliseconds since the epoch. */
+  readonly staleSince?: number;
+  /** Absent: nothing happens to its containers when a secret changes. */
+  readonly rotation?: RotationStatus;
+};
+
+/** What the agent does with the containers of a service when a secret changes. */
+export type RotationStatus = {
+  readonly strategy: 'restart' | 'rolling' | 'signal' | 'auto';
+  /** `failed`: the last attempt has failed, and the agent tries again. */
+  readonly state: 'idle' | 'running' | 'failed';
+  /** When the last rotation succeeded, in milliseconds since the epoch. */
+  readonly rotatedAt?: number;
+  /** Of `failed`. */
+  readonly failure?: AgentFailure;
 };
 
 /** One secret of a service. */
