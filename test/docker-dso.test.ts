@@ -886,8 +886,9 @@ describe('docker dso secret', () => {
       'my-app/db': {
         ...{ store: 'main', version: 'v2' },
         services: [
-          { name: 'shop/app', changed: true },
-          { name: 'shop/web', changed: false },
+          { name: 'shop/app', changed: true, rotates: false },
+          { name: 'shop/api', changed: true, rotates: true },
+          { name: 'shop/web', changed: false, rotates: false },
         ],
       },
     };
@@ -925,6 +926,7 @@ other\\u{1b}[2J   -         -                      -
       code: 0,
       stdout: `Refreshed my-app/db of main, version v2
   shop/app: the value has changed; to use it: docker dso restart app
+  shop/api: the value has changed; the agent brings it to the containers
   shop/web: its containers have this value
 `,
     });

@@ -59,6 +59,7 @@ export async function composeDockerAgent({
   });
   const agent: DockerAgent = new DockerAgent({
     ...{ version, host, stores, deliver, leases, volumesDir, log, now },
+    registry,
     controlSocket: settings.socket,
     controlGid: await groupNumber('docker'),
     pluginSocket: settings.pluginSocket,

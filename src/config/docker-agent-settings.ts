@@ -47,7 +47,7 @@ export const dockerAgentFlags: readonly Option[] = [
   ).default('/run/docker/plugins/dso.sock'),
   flag(
     '--engine-socket <path>',
-    'the socket of the container engine, to start what failed while the agent was away; empty = none',
+    'the socket of the container engine, to rotate services, and to start what failed while the agent was away; empty = none',
     'DSO_ENGINE_SOCKET',
   ).default('/run/docker.sock'),
   flag('--volumes-dir <dir>', 'where the volumes are; a tmpfs', 'DSO_VOLUMES_DIR').default(

@@ -38,6 +38,7 @@ export const codes = {
   KEY_NOT_FOUND: { grpc: 'NOT_FOUND', kind: 'request' },
   INVALID_ENCODING: { grpc: 'FAILED_PRECONDITION', kind: 'request' },
   RESPONSE_TOO_LARGE: { grpc: 'FAILED_PRECONDITION', kind: 'request' },
+  ROTATION_FAILED: { grpc: 'INTERNAL', kind: 'internal' },
   LEASES_EXHAUSTED: { grpc: 'FAILED_PRECONDITION', kind: 'internal' },
   OVERLOADED: { grpc: 'INTERNAL', kind: 'internal' },
   DEADLINE: { grpc: 'INTERNAL', kind: 'internal' },

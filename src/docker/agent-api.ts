@@ -86,7 +86,7 @@ export type ServiceStatus = {
   readonly secrets: readonly SecretStatus[];
   /** Of the last start or read. */
   readonly failure?: AgentFailure;
-  /** Since when a container has had a value that is no longer current: milliseconds since the epoch. */
+  /** Since when a container has had an earlier value, in milliseconds since the epoch. */
   readonly staleSince?: number;
   /** Absent: nothing happens to its containers when a secret changes. */
   readonly rotation?: RotationStatus;
@@ -158,6 +158,8 @@ export type RefreshResult = {
     readonly name: string;
     /** Whether the values differ from those that its containers started with. */
     readonly changed: boolean;
+    /** Whether the agent brings them to its containers. */
+    readonly rotates: boolean;
   }[];
 };
 

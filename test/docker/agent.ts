@@ -14,6 +14,7 @@ import { DockerAgent } from '../../src/docker/agent/agent.ts';
 import { compileGrants } from '../../src/docker/delivery/authorize.ts';
 import { deliver } from '../../src/docker/delivery/deliver.ts';
 import type { RecoveryDelays } from '../../src/docker/agent/engine-recovery.ts';
+import type { RotationDelays } from '../../src/docker/rotation/rotator.ts';
 import { Stores } from '../../src/docker/delivery/stores.ts';
 import type { ProjectRegistration } from '../../src/docker/agent-api.ts';
 import { Engine } from '../../src/docker/engine/engine.ts';
@@ -112,6 +113,7 @@ export type AgentOptions = {
   /** Default: the agent asks nothing of an engine. */
   readonly engineSocket?: string;
   readonly recoveryDelays?: RecoveryDelays;
+  readonly rotationDelays?: RotationDelays;
 };
 
 /** An agent in this process, on real sockets, with {@link MemoryStore} as the store `vault`. */
@@ -120,12 +122,14 @@ export class TestAgent {
   readonly lines: string[] = [];
   /** Milliseconds to add to the time. */
   clockOffset = 0;
+  readonly registry = new Registry();
   readonly tick: () => void;
   readonly agent: DockerAgent;
   readonly #close: () => void;
 
   constructor(options: AgentOptions) {
-    const { folder, store, config = defaultConfig, engineSocket, recoveryDelays } = options;
+    const { folder, store, config = defaultConfig, engineSocket } = options;
+    const { recoveryDelays, rotationDelays } = options;
     this.folder = folder;
     mkdirSync(this.path('volumes'), { recursive: true });
     mkdirSync(this.path('shim'), { recursive: true });
@@ -151,7 +155,7 @@ export class TestAgent {
       patienceMs: 0,
       presence: (instance) => this.agent.presence(instance),
       versionKey: Buffer.alloc(32, 1),
-      registry: new Registry(),
+      registry: this.registry,
       ...{ log, now },
     });
     this.tick = pipeline.tick;
@@ -168,6 +172,8 @@ export class TestAgent {
       shimDir: this.path('shim'),
       ...(engineSocket !== undefined && { engine: new Engine(engineSocket) }),
       recoveryDelays,
+      rotationDelays,
+      registry: this.registry,
     });
   }
 

@@ -676,7 +676,7 @@ describe('the control API', () => {
       status: 200,
       json: {
         ...{ store: 'vault', version: expect.stringMatching(/^v\d+$/) },
-        services: [{ name: 'shop/app', changed: true }],
+        services: [{ name: 'shop/app', changed: true, rotates: false }],
       },
     });
     expect(agent.variables('shop', 'app')).toEqual({ TOKEN: 'changed' });

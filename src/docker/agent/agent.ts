@@ -1,6 +1,8 @@
 import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
+import type { Registry } from 'prom-client';
 import { raceWithAbort } from '../../concurrency/deadline.ts';
 import { SecretError, toSecretError } from '../../core/errors.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
@@ -19,6 +21,8 @@ import { storeNameOf } from '../delivery/store-names.ts';
 import type { Stores } from '../delivery/stores.ts';
 import type { Engine } from '../engine/engine.ts';
 import { isVolumeName } from '../model/volumes.ts';
+import { RotationMetrics } from '../rotation/metrics.ts';
+import { type RotationDelays, Rotator } from '../rotation/rotator.ts';
 import { installShim } from '../volume/shim-file.ts';
 import { createControlApi, toFailureResponse } from './control-api.ts';
 import { CreatedVolumes } from './created-volumes.ts';
@@ -53,6 +57,8 @@ export type DockerAgentOptions = {
   /** Absent: the agent asks nothing of the engine. */
   readonly engine?: Engine | undefined;
   readonly recoveryDelays?: RecoveryDelays | undefined;
+  readonly rotationDelays?: RotationDelays | undefined;
+  readonly registry: Registry;
   readonly log: Logger;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -76,6 +82,8 @@ export class DockerAgent {
   #markStarted = (): void => undefined;
   readonly #watch: SecretWatch;
   readonly #recovery: EngineRecovery | undefined;
+  /** Without an engine, containers get new files and nothing else. */
+  readonly #rotator: Rotator | undefined;
   readonly #leases: LeaseKeeper;
   #projects: Projects | undefined;
 
@@ -85,6 +93,11 @@ export class DockerAgent {
     this.#started = new Promise((resolve) => (this.#markStarted = resolve));
     this.#limits = new RequestLimits(options.now);
     this.#created = new CreatedVolumes(join(stateDir, 'volumes'));
+    const metrics = new RotationMetrics(options.registry, () =>
+      this.#projects === undefined ? [] : this.#services(undefined),
+    );
+    const { rotationDelays: delays, now } = options;
+    this.#rotator = engine && new Rotator({ ...{ engine, metrics, delays, log, now } });
     this.#watch = new SecretWatch({
       services: () =>
         this.#known
@@ -93,6 +106,7 @@ export class DockerAgent {
           .map(({ mounts }) => mounts),
       refresh: (service) =>
         this.#limits.run(mountMs, undefined, (context) => service.refresh(context)),
+      onRead: (service) => this.#rotator?.consider(service),
       intervalMs: options.host.config.agent.watch.pollingIntervalMs,
       log,
     });
@@ -111,6 +125,7 @@ export class DockerAgent {
       });
     const storeRequests = new StoreRequests({
       services: () => this.#known.list().map(({ mounts }) => mounts),
+      rotate: (service) => this.#rotator?.consider(service) === true,
       ...{ host: options.host, stores: options.stores, limits: this.#limits },
     });
     this.#control = new JsonServer({
@@ -199,11 +214,14 @@ export class DockerAgent {
     this.#watch.stop();
     this.#recovery?.stop();
     this.#control.unbind();
+    // A restart that has begun needs the volumes.
+    const rotating = this.#rotator?.stop();
+    if (rotating) await Promise.race([rotating, sleep(graceMs, undefined, { ref: false })]);
     this.#plugin.unbind();
     await this.#limits.drain(graceMs);
     await this.#leases.stop();
     // The last responses are on their way.
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await sleep(50);
     this.#control.close();
     this.#plugin.close();
   }
@@ -275,6 +293,7 @@ export class DockerAgent {
 
   async #putProject(name: string, registration: ProjectRegistration): Promise<void> {
     await checkReferences(registration, this.#options.stores, this.#options.host);
+    this.#rotator?.hold(name);
     const changed = await this.#known.put(name, registration);
     this.#options.log.info({ project: name, services: registration.services.length }, 'registered');
     // Compose makes their containers again, unless the user has told it not to.
@@ -289,7 +308,9 @@ export class DockerAgent {
   }
 
   #statusOf(service: ServiceMounts): ServiceStatus {
-    return statusOf(service, (ref) => storeNameOf(service, ref, this.#options.host));
+    const status = statusOf(service, (ref) => storeNameOf(service, ref, this.#options.host));
+    const rotation = this.#rotator?.status(service);
+    return { ...status, ...(rotation && { rotation }) };
   }
 
   /** Volumes without a record: an earlier process was killed while it wrote them. */

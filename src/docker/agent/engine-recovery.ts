@@ -226,7 +226,12 @@ function isRunning(state: string): boolean {
  * @param names those of its volumes, and their directory
  */
 export function hasFailedByAgent(
-  { isRunning: runs, hasStarted, error, restartPolicy }: ContainerState,
+  {
+    isRunning: runs,
+    hasStarted,
+    error,
+    restartPolicy,
+  }: Pick<ContainerState, 'isRunning' | 'hasStarted' | 'error' | 'restartPolicy'>,
   names: readonly string[],
 ): boolean {
   if (runs || !hasStarted || !restartPolicies.includes(restartPolicy)) return false;

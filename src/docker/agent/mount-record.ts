@@ -12,6 +12,10 @@ export type MountRecord = {
   readonly current: DeliveryRecord;
   /** By the name of the volume and the id of the mount. */
   readonly mounts: Readonly<Record<string, Readonly<Record<string, DeliveryRecord>>>>;
+  /** See `staleSince` of the status. */
+  readonly staleSince?: number;
+  /** What the last rotation has brought to the containers, and when. */
+  readonly rotated?: DeliveryRecord;
 };
 
 const record = z.strictObject({
@@ -19,9 +23,11 @@ const record = z.strictObject({
   service: z.string(),
   current: deliveryRecord,
   mounts: z.record(z.string(), z.record(z.string(), deliveryRecord)),
+  staleSince: z.number().optional(),
+  rotated: deliveryRecord.optional(),
 });
 
 /** @throws Error for a document that is not valid */
 export function readMountRecord(json: unknown): MountRecord {
-  return record.parse(json);
+  return record.parse(json) as MountRecord;
 }

@@ -8,7 +8,9 @@ export type SecretWatchDeps = {
   readonly services: () => readonly ServiceMounts[];
   /** Reads the secrets of a service again. @returns whether one has changed */
   readonly refresh: (service: ServiceMounts) => Promise<boolean>;
-  /** From the end of one round to the start of the next, in milliseconds. */
+  /** Called when the secrets of a service have been read again, changed or not. */
+  readonly onRead: (service: ServiceMounts) => void;
+  /** From the end of one round to the start of the next, in milliseconds. Jitter shortens it. */
   readonly intervalMs: number;
   readonly log: Logger;
 };
@@ -39,11 +41,12 @@ export class SecretWatch {
 
   /** Reads the secrets of one service now. A failure is logged. */
   async refresh(service: ServiceMounts): Promise<void> {
-    const { refresh, log } = this.#deps;
+    const { refresh, onRead, log } = this.#deps;
     const { project, service: name } = service.wanted.injection;
     try {
       if (await refresh(service))
         log.info({ project, service: name, stale: service.isStale }, 'secrets changed');
+      onRead(service);
     } catch (thrown) {
       const { code, summary } = toSecretError(thrown);
       log.warn({ project, service: name, code, reason: summary }, 'secrets cannot be read again');
@@ -53,7 +56,7 @@ export class SecretWatch {
   #schedule(ms: number): void {
     if (this.#isStopped) return;
     this.#timer = setTimeout(() => {
-      void this.#refreshAll().finally(() => this.#schedule(this.#deps.intervalMs));
+      void this.#refreshAll().finally(() => this.#schedule(jittered(this.#deps.intervalMs)));
     }, ms);
     this.#timer.unref();
   }
@@ -66,4 +69,9 @@ export class SecretWatch {
     };
     await Promise.all(Array.from({ length: refreshesAtOnce }, refreshNext));
   }
+}
+
+/** Agents that start together do not ask a store together for long. */
+function jittered(ms: number): number {
+  return ms * (1 - Math.random() / 10);
 }

@@ -13,7 +13,12 @@ import {
   variableKey,
 } from '../delivery/deliver.ts';
 import type { MountRecord } from './mount-record.ts';
-import { type DeliveryRecord, isSameDelivery, recordOf } from '../delivery/delivery-record.ts';
+import {
+  type DeliveryRecord,
+  changedVersions,
+  isSameDelivery,
+  recordOf,
+} from '../delivery/delivery-record.ts';
 import type { StateDirectory } from '../delivery/state-file.ts';
 
 /** What all services share. */
@@ -55,6 +60,8 @@ export class ServiceMounts {
     { readonly volume: string; readonly record: DeliveryRecord }
   >();
   #current: DeliveryRecord | undefined;
+  #staleSince: number | undefined;
+  #rotated: DeliveryRecord | undefined;
   #pending = 0;
   #lastUsedAt = -Infinity;
   #failure: { readonly error: SecretError; readonly at: number } | undefined;
@@ -74,6 +81,8 @@ export class ServiceMounts {
       ]),
     );
     this.#current = record?.current;
+    this.#staleSince = record?.staleSince;
+    this.#rotated = record?.rotated;
   }
 
   get wanted(): Wanted {
@@ -115,8 +124,7 @@ export class ServiceMounts {
 
   /** What the newest container started with. */
   get started(): DeliveryRecord | undefined {
-    const starts = [...(this.#mounts.get(this.#names.variables)?.values() ?? [])];
-    return starts.at(-1);
+    return this.#starts.at(-1);
   }
 
   /** What the volumes hold. */
@@ -129,9 +137,44 @@ export class ServiceMounts {
     return this.hasChanged(this.#wanted.injection.variables.map(({ name }) => variableKey(name)));
   }
 
+  /** Since when it is stale, in milliseconds since the epoch. */
+  get staleSince(): number | undefined {
+    return this.#staleSince;
+  }
+
+  /** What the last rotation has brought to the containers, and when. */
+  get rotated(): DeliveryRecord | undefined {
+    return this.#rotated;
+  }
+
+  /**
+   * The keys of {@link DeliveryRecord} whose secret has another version than when a container
+   * started that still runs. Empty if a rotation has brought the current versions. Another
+   * reference does not count: Compose makes the container again.
+   */
+  get outdated(): readonly string[] {
+    const current = this.#current;
+    if (current === undefined) return [];
+    if (this.#rotated !== undefined && isSameDelivery(this.#rotated, current)) return [];
+    return [...new Set(this.#starts.flatMap((start) => changedVersions(start, current)))];
+  }
+
+  /** Records that a rotation has brought this delivery to all containers. */
+  async markRotated({ secrets }: DeliveryRecord): Promise<void> {
+    await this.#exclusive(async () => {
+      this.#rotated = { at: this.#deps.now(), secrets };
+      await this.#save();
+    });
+  }
+
+  /** What each container started with, the newest last. */
+  get #starts(): readonly DeliveryRecord[] {
+    return [...(this.#mounts.get(this.#names.variables)?.values() ?? [])];
+  }
+
   /** Whether one of these has changed since a container started that still runs. */
   hasChanged(keys: readonly string[]): boolean {
-    return [...(this.#mounts.get(this.#names.variables)?.values() ?? [])].some((start) =>
+    return this.#starts.some((start) =>
       keys.some((key) => {
         const now = this.#current?.secrets[key];
         return now !== undefined && start.secrets[key] !== now;
@@ -263,6 +306,8 @@ export class ServiceMounts {
       const { directory, records, now } = this.#deps;
       if (this.#current !== undefined) this.#lastUsedAt = now();
       this.#current = undefined;
+      this.#staleSince = undefined;
+      this.#rotated = undefined;
       this.#mounts.clear();
       this.#halfStarts.clear();
       // First: a process that is killed here leaves files without a record, which the next one
@@ -276,11 +321,14 @@ export class ServiceMounts {
   async #save(): Promise<void> {
     const { project, service } = this.#wanted.injection;
     if (this.#current === undefined) return;
+    this.#staleSince = this.isStale ? (this.#staleSince ?? this.#deps.now()) : undefined;
     await this.#deps.records.save(this.#names.variables, {
       ...{ project, service, current: this.#current },
       mounts: Object.fromEntries(
         Array.from(this.#mounts, ([volume, ids]) => [volume, Object.fromEntries(ids)]),
       ),
+      ...(this.#staleSince !== undefined && { staleSince: this.#staleSince }),
+      ...(this.#rotated && { rotated: this.#rotated }),
     });
   }
 

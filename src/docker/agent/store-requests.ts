@@ -20,6 +20,8 @@ export type StoreRequestsDeps = {
   /** All services that the agent knows. */
   readonly services: () => readonly ServiceMounts[];
   readonly limits: RequestLimits;
+  /** Rotates a service if it needs that. @returns whether it does */
+  readonly rotate: (service: ServiceMounts) => boolean;
 };
 
 const requestMs = 60_000;
@@ -50,10 +52,10 @@ export class StoreRequests {
 
   /** Reads a secret again for all services with containers. */
   async refresh({ store, path }: RefreshRequest, signal: AbortSignal): Promise<RefreshResult> {
-    const { host, limits } = this.#deps;
+    const { host, limits, rotate } = this.#deps;
     const { name } = this.#storeOfHost(store);
     const users = this.#usersOf(name, path).filter(({ isInUse }) => isInUse);
-    const services: { name: string; changed: boolean }[] = [];
+    const services: RefreshResult['services'][number][] = [];
     let version: string | undefined;
     for (const mounts of users) {
       await limits.run(refreshMs, signal, (context) =>
@@ -64,6 +66,7 @@ export class StoreRequests {
       services.push({
         name: instanceOf(mounts.wanted.injection),
         changed: mounts.hasChanged(keys),
+        rotates: rotate(mounts),
       });
     }
     return { store: name, ...(version !== undefined && { version }), services };

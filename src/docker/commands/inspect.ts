@@ -4,7 +4,7 @@ import { escapeUnprintable, sanitizeUserText } from '../../core/safe-text.ts';
 import type { JsonValue } from '../../formats/json.ts';
 import { printableJson } from '../../formats/printable-json.ts';
 import { nearestName } from '../../formats/suggest.ts';
-import type { ServiceStatus } from '../agent-api.ts';
+import type { RotationStatus, ServiceStatus } from '../agent-api.ts';
 import { type Container, findContainers, literalReferences } from '../compose/containers.ts';
 import { valuesOf } from '../compose/flags.ts';
 import { toEngineError } from '../compose/images.ts';
@@ -103,7 +103,8 @@ function asJson(
   status: ServiceStatus | undefined,
   literals: readonly LiteralReferences[],
 ): string {
-  const { state = 'INACTIVE', mounts = 0, secrets = [], failure } = status ?? {};
+  const { state = 'INACTIVE', mounts = 0, secrets = [] } = status ?? {};
+  const { failure, staleSince, rotation } = status ?? {};
   const dated = secrets.map(({ deliveredAt, ...secret }) => ({
     ...secret,
     ...(deliveredAt !== undefined && { deliveredAt: isoTime(deliveredAt) }),
@@ -111,14 +112,17 @@ function asJson(
   return `${printableJson({
     ...{ version: 1, project, service, mode: isLocal ? 'local' : 'agent', status: state },
     ...{ containers: mounts, secrets: dated },
+    ...(staleSince !== undefined && { staleSince: isoTime(staleSince) }),
     ...(failure && { failure }),
+    ...(rotation && { rotation: datedRotation(rotation) }),
     literalReferences: literals,
   })}\n`;
 }
 
 function asText({ project, service, isLocal }: Subject, status: ServiceStatus | undefined): string {
-  const { state = 'INACTIVE', mounts = 0, secrets = [], failure } = status ?? {};
-  const first = `Secret injection status: ${state}\n`;
+  const { state = 'INACTIVE', mounts = 0, secrets = [], failure, staleSince } = status ?? {};
+  const since = state === 'STALE' ? ` since ${formatTime(staleSince)}` : '';
+  const first = `Secret injection status: ${state}${since}\n`;
   const name = escapeUnprintable(service);
   if (status === undefined)
     return `${first}${name} has no secrets, or docker dso up has not started it.\n`;
@@ -127,7 +131,7 @@ function asText({ project, service, isLocal }: Subject, status: ServiceStatus | 
   const values = isLocal ? 'values that docker dso has read last' : 'current values';
   const about = {
     ACTIVE: `${containers} of ${name} in ${escapeUnprintable(project)} ${have} the ${values}.`,
-    STALE: `A value has changed since the start. To use it: docker dso restart ${name}`,
+    STALE: staleText(name, status.rotation),
     INACTIVE: `No container of ${name} runs with its secrets. To start one: docker dso up -d ${name}`,
     FAILED: 'The last start or read failed.',
   }[state];
@@ -143,10 +147,39 @@ function asText({ project, service, isLocal }: Subject, status: ServiceStatus | 
           'Mode: local, without an agent. Nothing rotates these secrets: docker dso up reads them again.\n',
         ]
       : []),
+    ...rotationLines(status.rotation),
     ...(cause === undefined ? [] : [escapeUnprintable(`${failure?.code ?? ''}: ${cause}`), '\n']),
     '\n',
     formatTable([['NAME', 'SOURCE', 'STORE', 'VERSION', 'DELIVERED'], ...rows]),
   ].join('');
+}
+
+function staleText(name: string, rotation: RotationStatus | undefined): string {
+  const changed = 'A value has changed since the start.';
+  if (rotation === undefined) return `${changed} To use it: docker dso restart ${name}`;
+  return rotation.state === 'running'
+    ? `${changed} The rotation is under way.`
+    : `${changed} The agent brings it to the containers.`;
+}
+
+function rotationLines(rotation: RotationStatus | undefined): readonly string[] {
+  if (rotation === undefined) return [];
+  const { strategy, state, rotatedAt, failure } = rotation;
+  const last = rotatedAt === undefined ? '' : `, last at ${formatTime(rotatedAt)}`;
+  if (failure === undefined)
+    return [`Rotation: ${strategy}${state === 'running' ? ', under way' : last}\n`];
+  const cause = [failure.message, failure.hint].filter(Boolean).join('; ');
+  return [
+    `Rotation: ${strategy}, failed; it is tried again\n`,
+    `${escapeUnprintable(`${failure.code}: ${cause}`)}\n`,
+  ];
+}
+
+function datedRotation({ rotatedAt, ...rotation }: RotationStatus): object {
+  return {
+    ...rotation,
+    ...(rotatedAt !== undefined && { rotatedAt: isoTime(rotatedAt) }),
+  };
 }
 
 function warnings(service: string, literals: readonly LiteralReferences[]): readonly string[] {

@@ -36,11 +36,13 @@ function asText(path: string, { store, version, services }: RefreshResult): stri
   if (services.length === 0)
     return `${escapeUnprintable(`No running service uses ${path} of ${store}: nothing was read.`)}\n`;
   const now = version === undefined ? '' : `, version ${version}`;
-  const lines = services.map(({ name, changed }) => {
+  const lines = services.map(({ name, changed, rotates }) => {
     const service = name.split('/').at(-1) ?? name;
-    return changed
-      ? `  ${name}: the value has changed; to use it: docker dso restart ${service}`
-      : `  ${name}: its containers have this value`;
+    if (!changed) return `  ${name}: its containers have this value`;
+    const remedy = rotates
+      ? 'the agent brings it to the containers'
+      : `to use it: docker dso restart ${service}`;
+    return `  ${name}: the value has changed; ${remedy}`;
   });
   return [`Refreshed ${path} of ${store}${now}`, ...lines]
     .map((line) => `${escapeUnprintable(line)}\n`)

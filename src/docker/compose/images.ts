@@ -38,7 +38,7 @@ async function inspect(docker: Docker, names: readonly string[]): Promise<readon
 }
 
 function toFacts({ config, os }: JsonObject): ImageFacts {
-  const { Entrypoint, Cmd, Env, Healthcheck, Shell } = objectOf(config);
+  const { Entrypoint, Cmd, Env, Healthcheck, Shell, Volumes } = objectOf(config);
   const path = textsOf(Env)?.find((entry) => entry.startsWith('PATH='));
   const list = (value: JsonValue | undefined): readonly string[] | undefined => {
     const texts = textsOf(value);
@@ -50,6 +50,7 @@ function toFacts({ config, os }: JsonObject): ImageFacts {
     path: path?.slice('PATH='.length),
     healthcheck: list(objectOf(Healthcheck).Test),
     shell: list(Shell),
+    volumes: list(Object.keys(objectOf(Volumes))),
     os: typeof os === 'string' ? os : undefined,
   };
   const known = Object.entries(facts).filter(([, value]) => value !== undefined);

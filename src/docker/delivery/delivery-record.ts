@@ -43,14 +43,27 @@ export function versionIn(record: DeliveryRecord | undefined, key: string): stri
   return version?.replace(/\+[0-9a-f]{8}$/, '');
 }
 
+/** The keys that have the same reference in both records, in another version. */
+export function changedVersions(
+  from: Pick<DeliveryRecord, 'secrets'>,
+  to: Pick<DeliveryRecord, 'secrets'>,
+): readonly string[] {
+  const refOf = (text: string): string => text.slice(0, text.indexOf(' '));
+  return Object.entries(from.secrets).flatMap(([key, before]) => {
+    const after = to.secrets[key];
+    const isChanged = after !== undefined && after !== before && refOf(after) === refOf(before);
+    return isChanged ? [key] : [];
+  });
+}
+
 /** Whether two records have the same secrets in the same versions. */
 export function isSameDelivery(
-  one: Pick<DeliveryRecord, 'secrets'>,
+  one: Pick<DeliveryRecord, 'secrets'> | undefined,
   other: Pick<DeliveryRecord, 'secrets'> | undefined,
 ): boolean {
+  if (one === undefined || other === undefined) return false;
   const keys = Object.keys(one.secrets);
   return (
-    other !== undefined &&
     keys.length === Object.keys(other.secrets).length &&
     keys.every((key) => one.secrets[key] === other.secrets[key])
   );

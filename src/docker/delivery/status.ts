@@ -17,6 +17,8 @@ export type DeliveredService = {
   readonly current: DeliveryRecord | undefined;
   /** Whether a container runs with variables that have changed since its start. */
   readonly isStale: boolean;
+  /** Since when, in milliseconds since the epoch. */
+  readonly staleSince?: number | undefined;
   /** The failure of the last start or read. */
   readonly failure: SecretError | undefined;
 };
@@ -44,7 +46,7 @@ export function statusOf(
     };
   };
   const files = new Map(injection.files.map((file) => [file.path, file.ref]));
-  const { failure } = service;
+  const { failure, staleSince } = service;
   return {
     ...{ project: injection.project, service: injection.service },
     state: stateOf(service),
@@ -59,6 +61,7 @@ export function statusOf(
       ),
     ],
     ...(failure && { failure: toFailure(failure) }),
+    ...(service.isStale && staleSince !== undefined && { staleSince }),
   };
 }
 

@@ -1,11 +1,7 @@
 import * as z from 'zod';
-import { SecretError, errorCodeOf } from '../../core/errors.ts';
-import { sanitizeExternalText, sanitizeUserText } from '../../core/safe-text.ts';
-import {
-  type SocketRequest,
-  type SocketResponse,
-  requestOverSocket,
-} from '../../sockets/socket-request.ts';
+import { sanitizeExternalText } from '../../core/safe-text.ts';
+import type { SocketResponse } from '../../sockets/socket-request.ts';
+import { EngineConnection } from './connection.ts';
 
 /** A container in the list of the engine. */
 export type ListedContainer = {
@@ -16,64 +12,81 @@ export type ListedContainer = {
   readonly state: string;
   /** The names of the volumes that it mounts. */
   readonly volumes: readonly string[];
+  readonly labels: Readonly<Record<string, string>>;
+  /** `bridge`, the name of a network, or `container:ID`. */
+  readonly networkMode: string;
 };
 
 /** The state of one container. */
 export type ContainerState = {
   /** Also while it is paused, or waits for its next restart. */
   readonly isRunning: boolean;
+  /** `running`, but its program has ended, and the engine starts it again. */
+  readonly isRestarting: boolean;
   /** Whether a start of it has ever succeeded. */
   readonly hasStarted: boolean;
+  /** When it started last, as the engine writes it. */
+  readonly startedAt: string;
   /** Why its last start failed; empty if it did not. */
   readonly error: string;
   readonly exitCode: number;
+  /** `starting`, `healthy` or `unhealthy`. Absent: it has no health check. */
+  readonly health?: string;
   /** `no`, `always`, `unless-stopped` or `on-failure`. */
   readonly restartPolicy: string;
 };
 
+/** A part of JSON, as the engine writes it. */
+export type EngineJson = Readonly<Record<string, unknown>>;
+
+/** How long a container may take to stop, in milliseconds. Default: as the container says. */
+export type StopOptions = { readonly graceMs?: number | undefined };
+
 /** What {@link Engine.untilEnded} reports. */
 export type EngineWatcher = { onServing(): void; onContainerEnd(): void };
 
-type Stream = Pick<SocketRequest, 'onOpen' | 'onPiece'>;
-
-/** The API that was tried: that of engine 20.10. */
-const newestApi = [1, 41] as const;
-const maxBodyBytes = 64 * 1_048_576;
 const quickMs = 10_000;
 /** While a container starts, the engine answers no question about it. A mount has two minutes. */
 const startMs = 150_000;
 
-const versionSchema = z.object({ ApiVersion: z.string(), MinAPIVersion: z.string().optional() });
 const listSchema = z.array(
   z.object({
     Id: z.string(),
     Names: z.array(z.string()).nullish(),
     State: z.string(),
     Mounts: z.array(z.object({ Name: z.string().optional() })).nullish(),
+    Labels: z.record(z.string(), z.string()).nullish(),
+    HostConfig: z.object({ NetworkMode: z.string().optional() }).nullish(),
   }),
 );
 const containerSchema = z.object({
   State: z.object({
     Running: z.boolean(),
+    Restarting: z.boolean().optional(),
     StartedAt: z.string(),
     Error: z.string(),
     ExitCode: z.number(),
+    Health: z.object({ Status: z.string() }).nullish(),
   }),
   HostConfig: z.object({ RestartPolicy: z.object({ Name: z.string() }).nullish() }),
 });
-const errorSchema = z.object({ message: z.string() });
+const createdSchema = z.object({ Id: z.string() });
 
 /**
  * The API of the container engine, over its unix socket:
  * https://docs.docker.com/reference/api/engine/version/v1.41/. Must not be called within a request
- * of the engine to its volume driver: it would wait for that request.
+ * of the engine to its volume driver: it would wait for that request. All methods throw SecretError
+ * NOT_CONFIGURED, with the reason of the engine.
  */
 export class Engine {
-  readonly socketPath: string;
-  #version: Promise<string> | undefined;
+  readonly #connection: EngineConnection;
 
   constructor(socketPath: string) {
-    this.socketPath = socketPath;
+    this.#connection = new EngineConnection(socketPath);
+  }
+
+  get socketPath(): string {
+    return this.#connection.socketPath;
   }
 
   /**
@@ -83,13 +96,13 @@ export class Engine {
    * @throws SecretError NOT_CONFIGURED if it does not serve, or the signal's reason
    */
   async untilEnded(signal: AbortSignal, watcher: EngineWatcher): Promise<void> {
-    // It may be another one than before.
-    this.#version = undefined;
+    this.#connection.forgetVersion();
     const filters = JSON.stringify({ type: ['container'], event: ['die'] });
     const path = `/events?filters=${encodeURIComponent(filters)}`;
     const seen = { isServing: false };
     try {
-      await this.#send('GET', path, signal, {
+      await this.#connection.request({
+        ...{ method: 'GET', path, signal },
         onOpen(status) {
           seen.isServing = status === 200;
           if (seen.isServing) watcher.onServing();
@@ -99,133 +112,125 @@ export class Engine {
     } catch (thrown) {
       if (!seen.isServing) throw thrown;
     }
-    if (!seen.isServing) throw this.#failure('it does not report its events');
+    if (!seen.isServing) throw this.#connection.failure('it does not report its events');
   }
 
-  /** All containers. @throws SecretError NOT_CONFIGURED */
+  /** All containers. */
   async containers(): Promise<readonly ListedContainer[]> {
-    const answer = await this.#ask('GET', '/containers/json?all=1', quickMs);
-    return this.#read(listSchema, answer).map(({ Id, Names, State, Mounts }) => ({
-      id: Id,
-      name: sanitizeExternalText((Names?.[0] ?? Id).replace(/^\//, ''), []),
-      state: State,
-      volumes: (Mounts ?? []).flatMap(({ Name }) => Name ?? []),
+    const response = await this.#ask('GET', '/containers/json?all=1');
+    return this.#connection.read(listSchema, response).map((container) => ({
+      id: container.Id,
+      name: sanitizeExternalText((container.Names?.[0] ?? container.Id).replace(/^\//, ''), []),
+      state: container.State,
+      volumes: (container.Mounts ?? []).flatMap(({ Name }) => Name ?? []),
+      labels: container.Labels ?? {},
+      networkMode: container.HostConfig?.NetworkMode ?? '',
     }));
   }
 
   /**
    * The state of a container. Waits while a start of it is under way.
    * @returns undefined if it does not exist
-   * @throws SecretError NOT_CONFIGURED
    */
   async container(id: string): Promise<ContainerState | undefined> {
-    const answer = await this.#ask('GET', `/containers/${encodeURIComponent(id)}/json`, startMs);
-    if (answer.status === 404) return undefined;
-    const { State, HostConfig } = this.#read(containerSchema, answer);
+    const response = await this.#ask('GET', containerPath(id, 'json'), { timeoutMs: startMs });
+    if (response.status === 404) return undefined;
+    const { State, HostConfig } = this.#connection.read(containerSchema, response);
     return {
       isRunning: State.Running,
+      isRestarting: State.Restarting === true,
       // Go's zero time.
       hasStarted: !State.StartedAt.startsWith('0001-'),
+      startedAt: State.StartedAt,
       error: State.Error,
       exitCode: State.ExitCode,
+      ...(State.Health && State.Health.Status !== 'none' && { health: State.Health.Status }),
       restartPolicy: HostConfig.RestartPolicy?.Name ?? 'no',
     };
   }
 
-  /** Starts a container. @throws SecretError NOT_CONFIGURED with the reason of the engine */
+  /** Everything that the engine says of a container. */
+  async inspect(id: string): Promise<EngineJson> {
+    const response = await this.#ask('GET', containerPath(id, 'json'), { timeoutMs: startMs });
+    return this.#connection.read(z.record(z.string(), z.unknown()), response);
+  }
+
+  /** The id of the image that a name means now; undefined if none. */
+  async imageId(name: string): Promise<string | undefined> {
+    const response = await this.#ask('GET', `/images/${encodeURIComponent(name)}/json`);
+    return response.status === 404 ? undefined : this.#connection.read(createdSchema, response).Id;
+  }
+
+  /** Makes a container. @returns its id */
+  async createContainer(name: string, body: EngineJson): Promise<string> {
+    const path = `/containers/create?name=${encodeURIComponent(name)}`;
+    const response = await this.#ask('POST', path, { body, timeoutMs: startMs });
+    return this.#connection.read(createdSchema, response).Id;
+  }
+
+  /** Adds a container to one more network. */
+  async connectToNetwork(network: string, id: string, endpoint: EngineJson): Promise<void> {
+    const body = { Container: id, EndpointConfig: endpoint };
+    await this.#do(`/networks/${encodeURIComponent(network)}/connect`, { body });
+  }
+
+  /** Starts a container. One that runs stays as it is. */
   async startContainer(id: string): Promise<void> {
-    const answer = await this.#ask('POST', `/containers/${encodeURIComponent(id)}/start`, startMs);
-    // 304: it runs already.
-    if (answer.status !== 204 && answer.status !== 304)
-      throw this.#failure(`HTTP ${answer.status}: ${this.#reasonOf(answer)}`);
+    await this.#do(containerPath(id, 'start'), { timeoutMs: startMs });
   }
 
-  async #ask(method: string, path: string, timeoutMs: number): Promise<SocketResponse> {
-    return this.#send(method, path, AbortSignal.timeout(timeoutMs));
+  /** Stops a container and starts it. */
+  async restartContainer(id: string, options: StopOptions): Promise<void> {
+    await this.#do(containerPath(id, `restart${graceOf(options)}`), stopTime(options));
   }
 
-  async #send(
+  /** Stops a container. One that does not run stays as it is. */
+  async stopContainer(id: string, options: StopOptions): Promise<void> {
+    await this.#do(containerPath(id, `stop${graceOf(options)}`), stopTime(options));
+  }
+
+  /** Sends a signal to the program of a container. */
+  async signalContainer(id: string, signal: string): Promise<void> {
+    await this.#do(containerPath(id, `kill?signal=${encodeURIComponent(signal)}`));
+  }
+
+  /** Removes a container with its anonymous volumes. One that runs is killed. */
+  async removeContainer(id: string): Promise<void> {
+    const path = containerPath(id, '').replace(/\/$/, '?force=1&v=1');
+    const response = await this.#ask('DELETE', path, { timeoutMs: startMs });
+    // 409: it is being removed already.
+    if (![204, 404, 409].includes(response.status)) throw this.#connection.refusal(response);
+  }
+
+  async #do(
+    path: string,
+    options: { readonly body?: EngineJson; readonly timeoutMs?: number } = {},
+  ): Promise<void> {
+    const response = await this.#ask('POST', path, options);
+    // 304: it is so already.
+    if (![200, 204, 304].includes(response.status)) throw this.#connection.refusal(response);
+  }
+
+  #ask(
     method: string,
     path: string,
-    signal: AbortSignal,
-    stream: Stream = {},
+    { timeoutMs = quickMs, body }: { readonly timeoutMs?: number; readonly body?: EngineJson } = {},
   ): Promise<SocketResponse> {
-    const version = await (this.#version ??= this.#negotiate(signal));
-    return this.#request(method, `/v${version}${path}`, signal, stream);
-  }
-
-  /** Newer engines refuse old versions, and older engines new ones. */
-  async #negotiate(signal: AbortSignal): Promise<string> {
-    try {
-      const answer = await this.#request('GET', '/version', signal);
-      const { ApiVersion, MinAPIVersion } = this.#read(versionSchema, answer);
-      const wanted = newestApi.join('.');
-      if (isNewer(wanted, ApiVersion)) return ApiVersion;
-      return MinAPIVersion !== undefined && isNewer(MinAPIVersion, wanted) ? MinAPIVersion : wanted;
-    } catch (thrown) {
-      this.#version = undefined;
-      throw thrown;
-    }
-  }
-
-  async #request(
-    method: string,
-    path: string,
-    signal: AbortSignal,
-    stream: Stream = {},
-  ): Promise<SocketResponse> {
-    const { socketPath } = this;
-    try {
-      const request = { socketPath, method, path, signal, maxBodyBytes };
-      return await requestOverSocket({ ...request, ...stream });
-    } catch (cause) {
-      throw this.#toConnectionError(cause, signal.aborted);
-    }
-  }
-
-  #read<T>(schema: z.ZodType<T>, answer: SocketResponse): T {
-    if (answer.status !== 200)
-      throw this.#failure(`HTTP ${answer.status}: ${this.#reasonOf(answer)}`);
-    const parsed = schema.safeParse(parseJson(answer.text));
-    if (parsed.success) return parsed.data;
-    throw this.#failure('its response is not that of a container engine');
-  }
-
-  #reasonOf({ text }: SocketResponse): string {
-    const { data } = errorSchema.safeParse(parseJson(text));
-    return sanitizeExternalText(data?.message ?? 'no reason given', []);
-  }
-
-  #toConnectionError(cause: unknown, isAborted: boolean): SecretError {
-    const code = errorCodeOf(cause) ?? 'the connection ended';
-    if (code === 'EACCES' || code === 'EPERM')
-      return this.#failure('the agent has no right to its socket', cause, 'run it as root');
-    if (code === 'ENOENT' || code === 'ECONNREFUSED')
-      return this.#failure('nothing listens on its socket', cause);
-    return this.#failure(isAborted ? 'no response in time' : code, cause);
-  }
-
-  #failure(
-    reason: string,
-    cause?: unknown,
-    hint = 'start the engine, or name its socket with --engine-socket',
-  ): SecretError {
-    const message = `the container engine on ${sanitizeUserText(this.socketPath)}: ${reason}`;
-    return new SecretError('NOT_CONFIGURED', message, { hint, cause });
+    const signal = AbortSignal.timeout(timeoutMs);
+    return this.#connection.request({ method, path, signal, ...(body && { body }) });
   }
 }
 
-/** Compares `1.41` with `1.9`. */
-function isNewer(one: string, other: string): boolean {
-  const [major = 0, minor = 0] = one.split('.').map(Number);
-  const [otherMajor = 0, otherMinor = 0] = other.split('.').map(Number);
-  return major > otherMajor || (major === otherMajor && minor > otherMinor);
+function containerPath(id: string, action: string): string {
+  return `/containers/${encodeURIComponent(id)}/${action}`;
 }
 
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text) as unknown;
-  } catch {
-    return undefined;
-  }
+/** The engine counts in seconds. */
+function graceOf({ graceMs }: StopOptions): string {
+  return graceMs === undefined ? '' : `?t=${Math.ceil(graceMs / 1_000)}`;
+}
+
+/** A container can have a long `stop_grace_period` of its own. */
+function stopTime({ graceMs = 600_000 }: StopOptions): { readonly timeoutMs: number } {
+  return { timeoutMs: graceMs + startMs };
 }

@@ -185,7 +185,7 @@ export class LocalReader implements SecretReader {
         const changed = keysOf(record).some(
           (key) => old?.secrets[key] !== record.current.secrets[key],
         );
-        return { name: service, changed };
+        return { name: service, changed, rotates: false };
       }),
     };
   }

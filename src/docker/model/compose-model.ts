@@ -16,6 +16,8 @@ export type ImageFacts = {
   readonly healthcheck?: readonly string[];
   /** Runs `CMD-SHELL`; default `/bin/sh -c`. */
   readonly shell?: readonly string[];
+  /** Directories for which each container gets a volume of its own: `VOLUME` of the image. */
+  readonly volumes?: readonly string[];
   /** `Os`; default `linux`. */
   readonly os?: string;
 };

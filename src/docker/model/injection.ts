@@ -43,12 +43,6 @@ export function findInjection(
     inject.type === 'env' && name !== undefined ? [{ name, ref }] : [],
   );
   const rotation = findRotation(requests, secrets, config, report);
-  if (rotation?.enabled === true && rotation.strategy === 'signal' && variables.length > 0)
-    report(
-      ...(['warning', 'CANNOT_INJECT', ['environment']] as const),
-      `service ${sanitizeUserText(service)} is sent a signal when a secret changes, but a running program keeps its variables`,
-      'use dsofile:// for secrets that change, or the strategy restart',
-    );
   const { exec } = config;
   return { project, service, variables, files, exec, ...(rotation && { rotation }) };
 }

@@ -403,7 +403,64 @@ describe('rotation', () => {
   test('by a signal needs files', () => {
     expect(
       problemsOf(modelOf({ environment }), 'defaults: {rotation: {strategy: signal}}')[0],
-    ).toMatch(/^warning services.app.environment: .* use dsofile:\/\//);
+    ).toMatch(/^error services.app.environment: .* use dsofile:\/\//);
+    const files = modelOf({ environment: { A: 'dsofile://a' } });
+    expect(problemsOf(files, 'defaults: {rotation: {strategy: signal}}')).toEqual([]);
+  });
+
+  describe('that runs a second container for a while', () => {
+    const rolling = 'defaults: {rotation: {strategy: rolling}}';
+    const refusal = (key: string, reason: string): string =>
+      `error services.app.${key}: service app cannot have the strategy rolling, which runs a ` +
+      `second container for a while: ${reason}; use the strategy restart for it`;
+
+    test.each<[JsonObject, string, string]>([
+      [{ ports: [{ target: 80, published: '80' }] }, 'ports', 'it publishes a port of the host'],
+      [{ container_name: 'shop' }, 'container_name', 'it has a name of its own'],
+      [{ network_mode: 'host' }, 'network_mode', 'it uses host'],
+      [{ network_mode: 'service:other' }, 'network_mode', 'it uses service:other'],
+      [{ mac_address: '02:42:ac:11:00:02' }, 'networks', 'it has a fixed address'],
+      [
+        { networks: { default: null, own: { ipv4_address: '10.0.0.2' } } },
+        'networks',
+        'it has a fixed address',
+      ],
+      [
+        { volumes: [{ type: 'volume', source: 'data', target: '/data' }] },
+        'volumes',
+        'it can write to /data',
+      ],
+      [
+        { volumes: [{ type: 'bind', source: '/srv', target: '/srv' }] },
+        'volumes',
+        'it can write to /srv',
+      ],
+    ])('is refused for %j', (definition, key, reason) => {
+      expect(problemsOf(modelOf({ environment, ...definition }), rolling)).toEqual([
+        refusal(key, reason),
+      ]);
+    });
+
+    test('is refused if the image keeps data, or another service uses the network', () => {
+      const model = modelOf({ environment });
+      const facts = { ...images, node: { ...node, volumes: ['/var/lib/data'] } };
+      const { problems } = rewrite({ model, images: facts, config: configOf(rolling) });
+      expect(problems).toMatchObject([{ where: 'services.app.image' }]);
+      const other = { image: 'node', network_mode: 'service:app' };
+      const both = { ...model, services: { ...(model.services as JsonObject), other } };
+      expect(problemsOf(both, rolling)).toEqual([
+        refusal('network_mode', 'service other uses its network'),
+      ]);
+    });
+
+    test('is allowed with volumes that it only reads, and with networks', () => {
+      const volumes = [
+        { type: 'volume', source: 'data', target: '/data', read_only: true },
+        { type: 'tmpfs', target: '/tmp' },
+      ];
+      const networks = { default: null, own: { aliases: ['shop'] } };
+      expect(problemsOf(modelOf({ environment, volumes, networks }), rolling)).toEqual([]);
+    });
   });
 });
 

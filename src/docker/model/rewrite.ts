@@ -13,6 +13,7 @@ import {
   objectOf,
 } from './compose-model.ts';
 import { findInjection } from './injection.ts';
+import { checkRotation } from './rotation.ts';
 import { hasReference, reportMisplaced, isExtension, withoutExtensions } from './misplaced.ts';
 import { servicesOf, reporterOf } from './service.ts';
 import type { Injection, ServiceInModel, Report, ReportInService } from './types.ts';
@@ -92,6 +93,7 @@ export function rewrite(input: RewriteInput): RewriteResult {
     if (injection !== undefined) {
       injections.push(injection);
       checkService(service, injection, inService);
+      checkRotation(service, services, injection, imageFacts(service, images), inService);
       changed.set(service.service, inject(service, injection, { images, volumes }, inService));
     } else if (Object.keys(service.definition).some(isExtension)) {
       const definition = withoutExtensions(service.definition);
@@ -107,6 +109,14 @@ export function rewrite(input: RewriteInput): RewriteResult {
     services: injections,
     problems,
   };
+}
+
+function imageFacts(
+  { project, service, definition }: ServiceInModel,
+  images: RewriteInput['images'],
+): ImageFacts | undefined {
+  const name = imageOf(project, service, definition);
+  return Object.hasOwn(images, name) ? images[name] : undefined;
 }
 
 /** What the service receives; undefined if nothing, or if it has been rewritten before. */
@@ -130,7 +140,7 @@ function inject(
   report: ReportInService,
 ): JsonObject {
   const name = imageOf(project, service, definition);
-  const image = Object.hasOwn(images, name) ? images[name] : undefined;
+  const image = imageFacts({ project, service, definition }, images);
   if (image === undefined) {
     const hint =
       definition.build == null ? 'pull it: docker dso pull' : 'build it: docker dso build';

@@ -1,0 +1,297 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { join } from 'node:path';
+import { MemoryStore, TestAgent, agentFolder, eventually } from '../../../test/docker/agent.ts';
+import { type FakeContainer, FakeEngine } from '../../../test/docker/fake-engine.ts';
+import type { ServiceStatus } from '../agent-api.ts';
+import type { Rotation } from '../config/types.ts';
+import type { Injection } from '../model/types.ts';
+import { replacesLabel } from './clone-container.ts';
+
+let folder: string;
+let removeFolder: () => void;
+let store: MemoryStore;
+let engine: FakeEngine;
+let agent: TestAgent;
+
+beforeEach(async () => {
+  ({ folder, remove: removeFolder } = agentFolder());
+  store = new MemoryStore();
+  store.values.set('token', 'first');
+  engine = new FakeEngine(join(folder, 'docker.sock'));
+  await engine.start();
+  agent = await start();
+});
+afterEach(async () => {
+  await agent.stop(0);
+  await engine.stop();
+  removeFolder();
+});
+
+async function start(): Promise<TestAgent> {
+  const delays = { holdMs: 0, settleMs: 0, pollMs: 1, retryMs: 20, healthMs: 200 };
+  const options = { folder, store, engineSocket: engine.socketPath, rotationDelays: delays };
+  const started = new TestAgent({ ...options, recoveryDelays: { settleMs: 3_600_000 } });
+  await started.agent.start();
+  return started;
+}
+
+const variables = [{ name: 'TOKEN', ref: { path: 'token' } }];
+const files = [{ path: 'token', ref: { path: 'token' } }];
+
+const register = (rotation: Partial<Rotation>, asks: Partial<Injection> = { variables }) =>
+  agent.register('shop', {
+    app: { ...asks, rotation: { enabled: true, strategy: 'restart', ...rotation } },
+  });
+
+let mounts = 0;
+/** A replica that mounts the volumes as the engine does. */
+function replica(number: number, more: Partial<FakeContainer> = {}): FakeContainer {
+  let mounted: string[] = [];
+  return engine.add({
+    id: `shop-app-${number}`,
+    labels: {
+      'com.docker.compose.project': 'shop',
+      'com.docker.compose.service': 'app',
+      'com.docker.compose.container-number': String(number),
+    },
+    startedAt: `2026-01-0${number}T00:00:00Z`,
+    ...starting(
+      () => mounted,
+      (ids) => (mounted = ids),
+    ),
+    ...more,
+  });
+}
+
+function starting(get: () => string[], set: (ids: string[]) => void): Partial<FakeContainer> {
+  return {
+    onStart: async () => {
+      const id = `mount-${++mounts}`;
+      const problem = await agent.mount('dso_shop.app', id);
+      if (problem !== '') throw new Error(problem);
+      set([id]);
+    },
+    onStop: async () => {
+      for (const id of get()) await agent.unmount('dso_shop.app', id);
+      set([]);
+    },
+  };
+}
+
+/** Starts replicas as Compose does. */
+async function up(...replicas: readonly FakeContainer[]): Promise<void> {
+  for (const container of replicas) {
+    await container.onStart?.();
+    container.state = 'running';
+  }
+}
+
+async function change(value: string): Promise<void> {
+  store.values.set('token', value);
+  await agent.control('POST', '/v1/refresh', { path: 'token' });
+}
+
+async function status(): Promise<ServiceStatus | undefined> {
+  const { json } = await agent.control('GET', '/v1/services?project=shop');
+  return (json as readonly ServiceStatus[])[0];
+}
+
+const untilRotated = (): Promise<void> =>
+  eventually(async () =>
+    expect(await status()).toMatchObject({
+      rotation: { state: 'idle', rotatedAt: expect.any(Number) },
+    }),
+  );
+const untilFailed = (): Promise<void> =>
+  eventually(async () => expect(await status()).toMatchObject({ rotation: { state: 'failed' } }));
+
+describe('restart', () => {
+  test('restarts the replicas one after another, the oldest first, with the grace', async () => {
+    await register({ graceMs: 2_500 });
+    await up(replica(2), replica(1));
+    await change('second');
+    await untilRotated();
+    expect(engine.changes).toEqual(['restart shop-app-1 t=3', 'restart shop-app-2 t=3']);
+    expect(await status()).toMatchObject({ state: 'ACTIVE', mounts: 2 });
+    expect(agent.variables('shop', 'app')).toEqual({ TOKEN: 'second' });
+  });
+
+  test('is one action for several changed secrets', async () => {
+    store.values.set('user', 'first');
+    await register({}, { variables: [...variables, { name: 'USER', ref: { path: 'user' } }] });
+    await up(replica(1));
+    store.values.set('user', 'second');
+    await change('second');
+    await untilRotated();
+    await change('second');
+    expect(engine.changes).toEqual(['restart shop-app-1']);
+  });
+
+  test('leaves alone what a person has stopped, and containers of docker dso run', async () => {
+    await register({});
+    const oneOff = { ...replica(1).labels, 'com.docker.compose.oneoff': 'True' };
+    engine.containers.length = 0;
+    await up(replica(1), replica(3, { id: 'shop-app-run-x', labels: oneOff }));
+    replica(2, { exitCode: 143 });
+    await change('second');
+    await untilRotated();
+    expect(engine.changes).toEqual(['restart shop-app-1']);
+    // The one-off container still has the earlier value, and is no reason to restart others.
+    await change('second');
+    expect(await status()).toMatchObject({ state: 'STALE', staleSince: expect.any(Number) });
+    expect(engine.changes).toHaveLength(1);
+  });
+
+  test('stops at a replica that does not become healthy, and touches no other one', async () => {
+    await register({});
+    const [one, two] = [replica(1, { health: 'healthy' }), replica(2, { health: 'healthy' })];
+    await up(one, two);
+    one.health = 'unhealthy';
+    await change('second');
+    await untilFailed();
+    await eventually(() => expect(agent.lines.join('')).toContain('"retryInMs":40'));
+    expect(engine.changes).toEqual(['restart shop-app-1']);
+    expect(await status()).toMatchObject({
+      state: 'STALE',
+      rotation: { failure: { code: 'ROTATION_FAILED' } },
+    });
+    one.health = 'healthy';
+    await untilRotated();
+    expect(engine.changes.slice(1)).toEqual(['restart shop-app-2']);
+    const metrics = await agent.registry.metrics();
+    expect(metrics).toContain('keyferry_rotations_total{strategy="restart",result="succeeded"} 1');
+    expect(metrics).toContain('keyferry_services{state="ACTIVE"} 1');
+    expect(metrics).toContain('keyferry_services_rotation_failed 0');
+  });
+
+  test('is not repeated by an agent that starts again', async () => {
+    await register({});
+    await up(replica(1));
+    await change('second');
+    await untilRotated();
+    await agent.stop(0);
+    agent = await start();
+    await change('second');
+    expect(await status()).toMatchObject({ state: 'ACTIVE', rotation: { state: 'idle' } });
+    expect(engine.changes).toEqual(['restart shop-app-1']);
+  });
+
+  test('is made up for by an agent that starts after one that was killed before it', async () => {
+    await register({ strategy: 'none' });
+    await up(replica(1));
+    await change('second');
+    await register({ strategy: 'restart' });
+    await agent.stop(0);
+    agent = await start();
+    await untilRotated();
+    expect(engine.changes).toEqual(['restart shop-app-1']);
+  });
+
+  test('does not follow from another reference: Compose makes that container again', async () => {
+    store.values.set('other', 'other');
+    await register({});
+    await up(replica(1));
+    await register({}, { variables: [{ name: 'TOKEN', ref: { path: 'other' } }] });
+    await eventually(() => expect(agent.variables('shop', 'app')).toEqual({ TOKEN: 'other' }));
+    expect(engine.changes).toEqual([]);
+  });
+});
+
+describe('auto', () => {
+  test('restarts for a variable, and not for a file', async () => {
+    await register({ strategy: 'auto' }, { files });
+    await up(replica(1));
+    await change('second');
+    await register({ strategy: 'auto' });
+    await up(replica(1));
+    engine.containers.splice(0, 1);
+    await change('third');
+    await untilRotated();
+    expect(engine.changes).toEqual(['restart shop-app-1']);
+  });
+});
+
+describe('signal', () => {
+  test('sends the signal once for a change, to all replicas', async () => {
+    await register({ strategy: 'signal', signal: 'SIGUSR1' }, { files });
+    await up(replica(1), replica(2));
+    await change('second');
+    await untilRotated();
+    await change('second');
+    const signals = ['kill shop-app-1 signal=SIGUSR1', 'kill shop-app-2 signal=SIGUSR1'];
+    expect(engine.changes).toEqual(signals);
+    await change('third');
+    await eventually(() => expect(engine.changes).toEqual([...signals, ...signals]));
+  });
+});
+
+describe('rolling', () => {
+  beforeEach(async () => {
+    engine.onCreate = (name, { Labels }) => {
+      let mounted: string[] = [];
+      return {
+        id: name,
+        labels: Labels,
+        ...starting(
+          () => mounted,
+          (ids) => (mounted = ids),
+        ),
+      };
+    };
+    await register({ strategy: 'rolling', graceMs: 1_000 });
+  });
+
+  test('starts each new container before an old one stops, under the first free number', async () => {
+    await up(replica(1), replica(2));
+    await change('second');
+    await untilRotated();
+    expect(engine.changes).toEqual([
+      ...['create shop-app-3', 'stop shop-app-1 t=1', 'remove shop-app-1 force=1&v=1'],
+      ...['create shop-app-1', 'stop shop-app-2 t=1', 'remove shop-app-2 force=1&v=1'],
+    ]);
+    expect(engine.starts).toEqual(['shop-app-3', 'shop-app-1']);
+    expect(engine.containers.map(({ id }) => id)).toEqual(['shop-app-3', 'shop-app-1']);
+  });
+
+  test('removes a new container that does not start well, and keeps the old one', async () => {
+    const create = engine.onCreate;
+    engine.onCreate = (name, body) => ({ ...create(name, body), health: 'unhealthy' });
+    await up(replica(1));
+    await change('second');
+    await untilFailed();
+    expect(engine.changes.slice(0, 2)).toEqual([
+      'create shop-app-2',
+      'remove shop-app-2 force=1&v=1',
+    ]);
+    expect(engine.containers.map(({ id }) => id)).toContain('shop-app-1');
+    engine.onCreate = create;
+    await change('third');
+    await untilRotated();
+    expect(engine.containers.map(({ id }) => id)).toEqual(['shop-app-2']);
+  });
+
+  test('does not replace what another container depends on', async () => {
+    await up(replica(1));
+    engine.add({ id: 'sidecar', networkMode: 'container:shop-app-1', volumes: [] });
+    await change('second');
+    await untilFailed();
+    expect((await status())?.rotation?.failure).toMatchObject({
+      message: 'shop-app-1 cannot be replaced while it runs: sidecar uses its network',
+      hint: 'use the strategy restart for this service',
+    });
+    expect(engine.changes).toEqual([]);
+  });
+
+  test.each(['healthy', 'unhealthy'])(
+    'that was killed half way is finished: the new container is %s',
+    async (health) => {
+      const old = replica(1);
+      await up(old);
+      await agent.stop(0);
+      replica(2, { health, state: 'running', labels: { ...old.labels, [replacesLabel]: old.id } });
+      agent = await start();
+      const kept = health === 'healthy' ? 'shop-app-2' : 'shop-app-1';
+      await eventually(() => expect(engine.containers.map(({ id }) => id)).toEqual([kept]));
+    },
+  );
+});
