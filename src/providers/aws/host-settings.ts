@@ -5,6 +5,7 @@ import { isRegion } from '../shared/class/parameters.ts';
 import type { ProviderDeps } from '../shared/deps.ts';
 import { createSettingParser } from '../shared/env.ts';
 import type { Identity } from '../shared/identity/identity-source.ts';
+import { roleArnPattern } from './arn.ts';
 import { type AwsCloudConfig, parseAwsEndpoint } from './config.ts';
 import { sessionNameOf } from './credentials/sts.ts';
 import { hostTexts } from './texts.ts';
@@ -13,12 +14,6 @@ import type { AwsCredentialSource, ChainMethod, DefaultChainSource } from './typ
 const { settingError } = createSettingParser('aws');
 
 const methods: readonly ChainMethod[] = ['default', 'environment', 'task_role', 'instance_profile'];
-
-/**
- * An IAM role. A guide prints an account of nine digits. So the number of digits is not checked:
- * STS refuses a role that cannot exist.
- */
-const roleArnPattern = /^arn:aws[a-z-]*:iam::\d{1,12}:role\/[\w+=,.@/-]{1,576}$/;
 
 /** The identity of the host: see `createAwsHostStore`. @throws SecretError NOT_CONFIGURED */
 export function readIdentity({ auth, roleArn }: StoreConfig): Identity<AwsCredentialSource> {
@@ -36,6 +31,7 @@ export function readIdentity({ auth, roleArn }: StoreConfig): Identity<AwsCreden
       ...{ kind: 'shared', description: hostTexts.owner, credential: base },
       fingerprintFields: { identity: 'default-chain', method },
     };
+  // A guide prints an account of nine digits. STS refuses a role that cannot exist.
   if (!roleArnPattern.test(roleArn))
     throw settingError(
       'role_arn',
