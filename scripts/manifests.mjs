@@ -21,10 +21,12 @@ for (const file of readdirSync('deploy/values').sort()) {
   const rendered = execFileSync(helm, ['template', 'keyferry', 'charts/keyferry', ...args], {
     encoding: 'utf8',
   });
-  // The manifests are applied by kubectl, so they must not have Helm's labels.
+  // The manifests are applied by kubectl, so they must not have Helm's labels, nor name the chart's
+  // values in messages.
   const plain = rendered
     .replaceAll('app.kubernetes.io/managed-by: Helm', 'app.kubernetes.io/managed-by: kubectl')
     .replaceAll(/^ *helm\.sh\/chart: .*\n/gm, '')
+    .replaceAll(/^ *- name: KEYFERRY_SHARED_IDENTITIES_VALUE\n.*\n/gm, '')
     .replaceAll(/^# Source: .*\n/gm, '');
   const path = `deploy/manifests/${name}.yaml`;
   const text = `# Made by \`make manifests\` from the chart and ${`deploy/values/${file}`}: change those, not this.\n${plain}`;

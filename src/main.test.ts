@@ -49,6 +49,16 @@ describe('the program', () => {
     expect(stderr.trimEnd().split('\n').at(-1)).toBe(`see ${path} --help`);
   });
 
+  test.each([
+    ['keyferry', ['help', 'nonsense']],
+    ['keyferry local', ['local', 'help', 'nonsense']],
+  ])('says after the help of %s that there is no such command', async (path, args) => {
+    const { code, stdout, stderr } = await keyferry(...args);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+    expect(stderr).toContain(`Usage: ${path} `);
+    expect(stderr.trimEnd().split('\n').at(-1)).toBe("error: unknown command 'nonsense'");
+  });
+
   test('completes all its commands', async () => {
     const { code, stdout } = await keyferry('completion', 'fish');
     expect(code).toBe(0);

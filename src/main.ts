@@ -140,6 +140,13 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
  */
 function configureErrors(command: Command, path: string): void {
   command.exitOverride().showHelpAfterError(`see ${path} --help`);
+  // Commander answers `help` for an unknown command with the help of its parent, without a cause.
+  command.addHelpText('after', ({ error }) => {
+    const [first, name] = command.args;
+    return error && first === 'help' && name !== undefined
+      ? `\nerror: unknown command '${name}'`
+      : '';
+  });
   for (const subcommand of command.commands)
     configureErrors(subcommand, `${path} ${subcommand.name()}`);
 }

@@ -140,7 +140,10 @@ describe('a session that Alibaba Cloud does not take, although it is new', () =>
       expect(fixture.sts.sessions).toHaveLength(2);
 
       fixture.kms.injectFault({ response });
-      for (const name of ['c', 'd']) expect(await mount(name)).toMatch(/^CREDENTIALS_REFUSED/);
+      for (const name of ['c', 'd'])
+        expect(await mount(name)).toMatch(
+          /^CREDENTIALS_REFUSED: .*; check that the role exists, and that its session has not ended$/,
+        );
       expect(fixture.sts.sessions).toHaveLength(2);
     },
   );
@@ -152,7 +155,7 @@ describe('a session that Alibaba Cloud does not take, although it is new', () =>
     fixture.kms.injectFault({ response });
     for (let index = 0; index < 3; index += 1)
       expect(await fixture.mount({ region: 'cn-hangzhou', objects: '- objectName: a' })).toMatch(
-        /^CREDENTIALS_REFUSED/,
+        /^CREDENTIALS_REFUSED: .*; check that the key exists, is enabled and complete$/,
       );
     expect(fixture.kms.count()).toBe(1);
   });

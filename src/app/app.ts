@@ -62,7 +62,7 @@ export async function compose({
     sharedIdentity: new SharedIdentity({
       mode: settings.sharedIdentities,
       grantsFile: settings.sharedIdentityGrants,
-      isByChart: env.KEYFERRY_CHART === 'true',
+      chartValue: env.KEYFERRY_SHARED_IDENTITIES_VALUE,
       log,
       now,
       metrics: createSharedIdentityMetrics(registry),

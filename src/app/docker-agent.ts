@@ -5,6 +5,7 @@ import type { Registry } from 'prom-client';
 import type { DockerAgentSettings } from '../config/docker-agent-settings.ts';
 import { DockerAgent } from '../docker/agent/agent.ts';
 import { Engine } from '../docker/engine/engine.ts';
+import { createRunProgram } from '../docker/run-program.ts';
 import { prepareTmpfs } from '../docker/volume/tmpfs.ts';
 import { loadVersionKey } from '../mount/version-key.ts';
 import { readHostConfig } from './host-config.ts';
@@ -49,7 +50,7 @@ export async function composeDockerAgent({
     warn: (message, details) => log.warn({ file, ...details }, message),
   });
   const volumesDir = resolve(settings.volumesDir);
-  await prepareTmpfs(volumesDir, { log });
+  await prepareTmpfs(volumesDir, { log, run: createRunProgram(env) });
   const { refreshInterval, maxStale, firstMountPatience } = settings;
   const { stores, deliver, leases, close } = await createHostPipeline({
     ...{ host, env, log, registry, refreshInterval, maxStale, firstMountPatience },

@@ -97,6 +97,12 @@ describe('deploy/', () => {
       });
     });
 
+    test('lets refusals name the grants file, because kubectl has no values of a chart', () => {
+      expect(container!.env!.map(({ name }) => name)).not.toContain(
+        'KEYFERRY_SHARED_IDENTITIES_VALUE',
+      );
+    });
+
     test('names no region from which a mount could read', () => {
       const regions = container!.env!.filter(({ name }) => name.endsWith('_REGION'));
       for (const { value } of regions)

@@ -235,6 +235,18 @@ describe('the chart', () => {
     ])('names %s as the values of that chart have it', async (_, dependency, sets, text) => {
       await expect(renderPlatform(dependency, sets)).rejects.toThrow(text);
     });
+
+    test('names the values of that chart in refusals of mounts and of the policies', async () => {
+      const stdout = await renderPlatform({ alias: 'secrets' }, [
+        'secrets.providers={aws}',
+        'secrets.image.repository=r',
+        'secrets.admissionPolicies.regions={eu-.*}',
+      ]);
+      expect(stdout).toMatch(
+        /name: KEYFERRY_SHARED_IDENTITIES_VALUE\n +value: secrets\.sharedIdentities\n/,
+      );
+      expect(stdout).toContain('does not allow this region (secrets.admissionPolicies.regions)');
+    });
   });
 
   test.each([
@@ -475,8 +487,8 @@ describe('the chart', () => {
     const [{ env }] = (await podOf({ providers: ['local'], extraEnv })).containers;
     expect(env.filter(({ name }) => !name.endsWith('ADDRESS'))).toEqual([
       { name: 'EMPTY' },
-      { name: 'KEYFERRY_CHART', value: 'true' },
       { name: 'KEYFERRY_NODE_NAME', value: 'other' },
+      { name: 'KEYFERRY_SHARED_IDENTITIES_VALUE', value: 'sharedIdentities' },
     ]);
   });
 

@@ -135,9 +135,9 @@ rollingUpdate: {{- toYaml $rolling | nindent 2 }}
 {{/* With hostNetwork two pods share their node's network during a rollout: each has a socket of its own, and the port goes from one to the next. */}}
 {{- $health := ternary (printf "unix:/run/keyferry/health.sock,:%d" $port) (printf ":%d" $port) .Values.hostNetwork -}}
 {{- $variables := dict
-  "KEYFERRY_CHART" (dict "value" "true")
   "KEYFERRY_HEALTH_ADDRESS" (dict "value" $health)
   "KEYFERRY_NODE_NAME" (dict "valueFrom" (dict "fieldRef" (dict "fieldPath" "spec.nodeName")))
+  "KEYFERRY_SHARED_IDENTITIES_VALUE" (dict "value" (print (include "keyferry.prefix" .) "sharedIdentities"))
 -}}
 {{- range $stores -}}
   {{- $store := get $.Values . -}}

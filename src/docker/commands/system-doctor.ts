@@ -7,7 +7,7 @@ import { checkBootOrder, checkSockets, checkVolumes } from '../doctor/host.ts';
 import { checkLocal } from '../doctor/local.ts';
 import { checkStores } from '../doctor/stores.ts';
 import { placesBelow } from '../setup/places.ts';
-import { createRunProgram } from '../setup/run-program.ts';
+import { createRunProgram } from '../run-program.ts';
 import type { CommandContext } from './context.ts';
 import { type Format, formatOption } from './output.ts';
 

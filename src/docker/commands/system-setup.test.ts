@@ -21,7 +21,7 @@ import { createFakePrograms } from '../../../test/fakes/programs.ts';
 import { testIfAvailable } from '../../../test/if-available.ts';
 import { SecretError } from '../../core/errors.ts';
 import { Installation } from '../setup/installation.ts';
-import { createRunProgram } from '../setup/run-program.ts';
+import { createRunProgram } from '../run-program.ts';
 import { agentUnit } from '../setup/unit.ts';
 import type { CommandContext } from './context.ts';
 import { systemSetupCommand } from './system-setup.ts';

@@ -4,7 +4,7 @@ import { SecretError } from '../../core/errors.ts';
 import type { StoreType } from '../../core/host-store.ts';
 import { Installation, readProviderNames } from '../setup/installation.ts';
 import { nodeFlags } from '../setup/unit.ts';
-import { createRunProgram } from '../setup/run-program.ts';
+import { createRunProgram } from '../run-program.ts';
 import type { CommandContext } from './context.ts';
 
 type Options = {

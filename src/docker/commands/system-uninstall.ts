@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import { resolve } from 'node:path';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import { Installation } from '../setup/installation.ts';
-import { createRunProgram } from '../setup/run-program.ts';
+import { createRunProgram } from '../run-program.ts';
 import type { CommandContext } from './context.ts';
 import { type HostOverrides, requireRoot } from './system-setup.ts';
 

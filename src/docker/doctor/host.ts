@@ -3,7 +3,7 @@ import { access, readFile, stat } from 'node:fs/promises';
 import { errorCodeOf } from '../../core/errors.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import { type Places, unitName } from '../setup/places.ts';
-import type { RunProgram } from '../setup/run-program.ts';
+import type { RunProgram } from '../run-program.ts';
 import { isThere } from '../../files/is-there.ts';
 import { type Finding, failed, fine } from './findings.ts';
 import { isInMemory, mountOf } from '../volume/mount-table.ts';

@@ -9,7 +9,7 @@ import { readDsoConfig } from '../config/read.ts';
 import { replaceHostFile } from '../host/host-files.ts';
 import { agentContainer, containerLabel } from './container.ts';
 import { type Places, containerName, placesBelow, programFiles, unitName } from './places.ts';
-import { type RunProgram, runOrThrow } from './run-program.ts';
+import { type RunProgram, runOrThrow } from '../run-program.ts';
 import {
   type Removal,
   type Step,

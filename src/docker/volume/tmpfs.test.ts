@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { describeIfAvailable, testIfAvailable } from '../../../test/if-available.ts';
+import { type RunProgram, createRunProgram } from '../run-program.ts';
 import { prepareTmpfs } from './tmpfs.ts';
 
 const isTmpfs = (directory: string): boolean => statfsSync(directory).type === 0x01021994;
@@ -26,6 +27,7 @@ afterEach(() => {
 });
 
 const log = pino({}, { write: (line: string) => void lines.push(line) });
+const runProgram = createRunProgram(process.env);
 const noProgram = (): never => {
   throw new Error('no program runs here');
 };
@@ -44,9 +46,9 @@ describeIfAvailable('a directory on a disk', noDisk)('of prepareTmpfs', () => {
 
   test('is refused if the mount fails, with and without noswap', async () => {
     const options: string[] = [];
-    const run = async (program: string, args: readonly string[]): Promise<void> => {
+    const run: RunProgram = async (program, args) => {
       options.push(`${program} ${args[3]}`);
-      throw new Error('mount: permission denied.');
+      return { code: 32, stdout: '', stderr: 'mount: permission denied.\n' };
     };
     await expect(prepareTmpfs(join(root, 'volumes'), { log, isRoot: true, run })).rejects.toThrow(
       'must be a tmpfs: mount: permission denied.',
@@ -57,11 +59,18 @@ describeIfAvailable('a directory on a disk', noDisk)('of prepareTmpfs', () => {
     ]);
   });
 
+  test('is refused where there is no program to mount with', async () => {
+    const run: RunProgram = async () => ({ code: 127, stdout: '', stderr: '' });
+    await expect(prepareTmpfs(join(root, 'volumes'), { log, isRoot: true, run })).rejects.toThrow(
+      'must be a tmpfs: mount is not installed',
+    );
+  });
+
   testIfAvailable('is mounted once as root', noRoot)('is mounted once as root', async () => {
     const directory = join(root, 'a directory');
-    await prepareTmpfs(directory, { log });
+    await prepareTmpfs(directory, { log, run: runProgram });
     mounted.push(directory);
-    await prepareTmpfs(directory, { log });
+    await prepareTmpfs(directory, { log, run: runProgram });
     expect(isTmpfs(directory)).toBe(true);
     expect(statSync(directory).mode & 0o777).toBe(0o700);
     const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
@@ -86,7 +95,7 @@ describeIfAvailable('a directory on a tmpfs', noShm)('of prepareTmpfs', () => {
 
 describe('prepareTmpfs', () => {
   test('names the flag for a path that cannot be a directory', async () => {
-    await expect(prepareTmpfs('/proc/version/x', { log })).rejects.toMatchObject({
+    await expect(prepareTmpfs('/proc/version/x', { log, run: runProgram })).rejects.toMatchObject({
       hint: expect.stringContaining('--volumes-dir'),
     });
   });

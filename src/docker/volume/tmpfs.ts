@@ -1,19 +1,16 @@
-import { execFile } from 'node:child_process';
 import { chmod, mkdir, readFile, realpath } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import { SecretError, errorCodeOf } from '../../core/errors.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
+import type { RunProgram } from '../run-program.ts';
 import { isInMemory, mountOf } from './mount-table.ts';
-
-/** Runs a program. @throws Error with its standard error */
-export type RunProgram = (program: string, args: readonly string[]) => Promise<void>;
 
 /** Options of {@link prepareTmpfs}. */
 export type TmpfsOptions = {
   readonly log: Logger;
+  readonly run: RunProgram;
   /** Whether this process may mount. Default: whether it is root. */
   readonly isRoot?: boolean;
-  readonly run?: RunProgram;
 };
 
 /**
@@ -24,7 +21,7 @@ export type TmpfsOptions = {
  */
 export async function prepareTmpfs(
   directory: string,
-  { log, isRoot = process.getuid?.() === 0, run = runProgram }: TmpfsOptions,
+  { log, run, isRoot = process.getuid?.() === 0 }: TmpfsOptions,
 ): Promise<void> {
   const shown = sanitizeUserText(directory);
   await mkdir(directory, { recursive: true, mode: 0o700 }).catch((cause: unknown) => {
@@ -66,12 +63,10 @@ async function mountTmpfs(directory: string, run: RunProgram): Promise<string | 
   let problem: string | undefined;
   // Kernels before 6.4 refuse noswap.
   for (const options of ['mode=0700,nosuid,nodev,noswap', 'mode=0700,nosuid,nodev']) {
-    try {
-      await run('mount', ['-t', 'tmpfs', '-o', options, 'dso', directory]);
-      return undefined;
-    } catch (thrown) {
-      problem = thrown instanceof Error ? sanitizeUserText(thrown.message.trim()) : 'unknown error';
-    }
+    const { code, stderr } = await run('mount', ['-t', 'tmpfs', '-o', options, 'dso', directory]);
+    if (code === 0) return undefined;
+    const cause = code === 127 ? 'mount is not installed' : stderr.trim();
+    problem = sanitizeUserText(cause || `mount ended with exit code ${code}`);
   }
   return problem;
 }
@@ -81,13 +76,4 @@ async function mountOptionsOf(directory: string): Promise<readonly string[] | un
   const path = await realpath(directory);
   const mount = mountOf(path, await readFile('/proc/self/mountinfo', 'utf8'));
   return mount?.point === path ? mount.options : undefined;
-}
-
-function runProgram(program: string, args: readonly string[]): Promise<void> {
-  return new Promise((resolve, reject) => {
-    execFile(program, [...args], { timeout: 10_000 }, (error, _, stderr) => {
-      if (error === null) resolve();
-      else reject(new Error(stderr.trim() || `${program}: ${errorCodeOf(error) ?? error.message}`));
-    });
-  });
 }

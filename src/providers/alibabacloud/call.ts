@@ -125,6 +125,7 @@ export async function callStore(
 ): Promise<HttpResponse> {
   const result = await api.call({ ...call, credential, signal, beforeAttempt });
   if (result.error === undefined) return result.response;
-  const context = { owner, service, permission, requested };
+  const isSession = credential.securityToken !== undefined;
+  const context = { owner, isSession, service, permission, requested };
   throw classify(storeErrors, result.error, context, secretsOf(credential));
 }

@@ -18,6 +18,7 @@ const withCode = (Code: string, status = 400) => parse({ Code }, {}, status);
 
 const storeContext = {
   owner: 'the access key',
+  isSession: false,
   service: 'KMS',
   permission: 'kms:GetSecretValue',
   requested: {},

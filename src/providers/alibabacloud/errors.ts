@@ -37,6 +37,8 @@ type HostContext = { readonly host: string };
 type OwnerContext = {
   /** The owner of the credential: `the access key it is configured with`. */
   readonly owner: string;
+  /** The credential has the token of a role's session. */
+  readonly isSession: boolean;
 };
 type StoreContext = OwnerContext & {
   /** `KMS` */
@@ -144,7 +146,10 @@ const credentialErrors: readonly Rule<OwnerContext>[] = [
     match: isCredentialRejection,
     code: 'CREDENTIALS_REFUSED',
     message: ({ owner }) => `Alibaba Cloud refused ${owner}`,
-    hint: 'check that the key exists, is enabled and complete',
+    hint: ({ isSession }) =>
+      isSession
+        ? 'check that the role exists, and that its session has not ended'
+        : 'check that the key exists, is enabled and complete',
     hidesText: true,
   },
 ];

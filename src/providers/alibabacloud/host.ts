@@ -8,7 +8,7 @@ import type { ReadContext } from './call.ts';
 import { readCloudConfig } from './config.ts';
 import type { Endpoint } from './endpoints.ts';
 import { refOfPath } from './host-ref.ts';
-import { readEndpoint, readIdentity, readRegion, readRole, settingError } from './host-settings.ts';
+import { readEndpoint, readIdentity, readRegion, readRole } from './host-settings.ts';
 import { kmsEndpointOf, listSecrets } from './kms.ts';
 import { createAlibabaStore } from './store.ts';
 import { hostTexts } from './texts.ts';
@@ -100,8 +100,9 @@ export function createAlibabaHostStore(
 }
 
 function noRegionError({ message, hint }: SecretError): SecretError {
-  return settingError(
-    `there is no region in dso.yaml or in ALIBABA_CLOUD_REGION_ID, and ${message}`,
+  return new SecretError(
+    'NOT_CONFIGURED',
+    `alibabacloud: there is no region in dso.yaml or in ALIBABA_CLOUD_REGION_ID, and ${message}`,
     hint === undefined ? {} : { hint },
   );
 }

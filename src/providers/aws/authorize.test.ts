@@ -104,17 +104,21 @@ describe('IRSA: the role of the ServiceAccount', () => {
     const options = { ownIdentity: true, sharedIdentities: 'all' } as const;
     afterEach(() => expect(fixture.secretsManager.count()).toBe(0));
 
+    const form = 'write eks.amazonaws.com/role-arn: arn:aws:iam::<account>:role/<name>';
     test.each([
-      'app',
-      '',
-      'arn:aws:iam::1:role/app',
-      'arn:aws:sts::111122223333:assumed-role/app/x',
-    ])('with the annotation %j, which is not a role', async (annotation) => {
+      ['app', form],
+      ['', form],
+      ['arn:aws:sts::111122223333:assumed-role/app/x', form],
+      [
+        'arn:aws:iam::11122223333:role/app',
+        'the account of an ARN has 12 digits, zeros at the beginning too',
+      ],
+    ])('with the annotation %j, which is not a role', async (annotation, remedy) => {
       await start(options);
       fixture.annotate(annotation);
       expect(await fixture.mount(objects)).toBe(
         `NOT_GRANTED: aws: ServiceAccount team-a/app has no role: its annotation eks.amazonaws.com/role-arn is not an ARN of an IAM role: ` +
-          `${annotation}; write eks.amazonaws.com/role-arn: arn:aws:iam::<account>:role/<name>`,
+          `${annotation}; ${remedy}`,
       );
     });
 

@@ -3,7 +3,8 @@ import { syncedFileNames, readPage, variablesRead } from '../../../test/docs-pag
 import { parseSharedIdentityGrants } from '../shared/identity/grants-file.ts';
 import { planAws as planInSteps } from './class/parameters.ts';
 import { readAwsConfig } from './config.ts';
-import { irsaAudience, podIdentityAudience, roleAnnotation, roleArnPattern } from './principals.ts';
+import { roleArnPattern } from './arn.ts';
+import { irsaAudience, podIdentityAudience, roleAnnotation } from './principals.ts';
 import { runSteps } from '../../core/steps.ts';
 
 const planAws = (...args: Parameters<typeof planInSteps>) => runSteps(planInSteps(...args));

@@ -1,6 +1,7 @@
 import type { HttpResponse } from '../../http/client.ts';
 import { parseJson, readXmlText, retryAfterOf, skewOf } from '../../http/response.ts';
 import type { ErrorResponse, StoreErrorRule } from '../shared/reads/store-errors.ts';
+import { hasShortAccount, shortAccountHint } from './arn.ts';
 import type { AwsTexts } from './texts.ts';
 
 /**
@@ -344,9 +345,7 @@ export const assumeRoleErrors: readonly Rule<RoleContext>[] = [
     code: 'STORE_REFUSED_REQUEST',
     message: ({ roleArn }) => `STS refused the request for the role ${roleArn}`,
     hint: ({ roleArn }) =>
-      /::\d{12}:/.test(roleArn)
-        ? 'check the ARN of the role'
-        : 'the account of an ARN has 12 digits, zeros at the beginning too',
+      hasShortAccount(roleArn) ? shortAccountHint : 'check the ARN of the role',
   },
 ];
 

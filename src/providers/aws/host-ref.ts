@@ -1,14 +1,8 @@
 import { SecretError } from '../../core/errors.ts';
 import type { SecretRef } from '../../core/plan.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
-import {
-  arnsHint,
-  hasShortAccount,
-  parameterNameProblem,
-  parseArn,
-  parseParameterSelector,
-  secretNameProblem,
-} from './class/target.ts';
+import { arnHint, parseArn } from './arn.ts';
+import { parameterNameProblem, parseParameterSelector, secretNameProblem } from './class/target.ts';
 
 const parameterPrefix = 'ssm:';
 
@@ -23,9 +17,7 @@ export function refOfPath(path: string, region: string | undefined): SecretRef {
     const arn = parseArn(path);
     if (arn === undefined)
       throw pathError(path, 'is not an ARN of a secret or a parameter', {
-        hint: hasShortAccount(path)
-          ? 'the account of an ARN has 12 digits, zeros at the beginning too'
-          : arnsHint,
+        hint: arnHint(path),
       });
     const stage = arn.service === 'secretsmanager' ? { stage: 'AWSCURRENT' } : {};
     return { ...arn, name: path, ...stage };

@@ -6,6 +6,7 @@ import type { ServiceAccounts } from '../../kube/service-accounts.ts';
 import type { Fingerprint } from '../shared/identity/fingerprint.ts';
 import type { Identity, IdentitySource } from '../shared/identity/identity-source.ts';
 import { checkPodOfToken, readWorkloadToken } from '../shared/identity/workload-token.ts';
+import { hasShortAccount, roleArnPattern, shortAccountHint } from './arn.ts';
 import type { AwsLogin } from './class/parameters.ts';
 import type { AwsConfig } from './config.ts';
 import type { AwsCredentials } from './credentials/index.ts';
@@ -18,8 +19,6 @@ export const irsaAudience = 'sts.amazonaws.com';
 export const podIdentityAudience = 'pods.eks.amazonaws.com';
 /** The annotation of a ServiceAccount that names the IAM role of its pods. */
 export const roleAnnotation = 'eks.amazonaws.com/role-arn';
-/** The ARN of an IAM role: `arn:aws:iam::111122223333:role/team/app`. */
-export const roleArnPattern = /^arn:aws[a-z-]*:iam::\d{12}:role\/[\w+=,.@/-]{1,576}$/;
 
 type AwsIdentity = Identity<AwsCredentialSource>;
 /** See {@link createIdentitySources}. */
@@ -97,11 +96,12 @@ async function irsaIdentity(
   const account = await serviceAccounts.get({ namespace, name, notBefore, signal });
   const roleArn = account.annotations.get(roleAnnotation)?.trim();
   if (roleArn === undefined) return undefined;
-  if (!roleArnPattern.test(roleArn))
+  const isShort = hasShortAccount(roleArn);
+  if (isShort || !roleArnPattern.test(roleArn))
     throw noRoleError(
       workload,
       `is not an ARN of an IAM role: ${sanitizeUserText(roleArn)}`,
-      `write ${annotationLine}`,
+      isShort ? shortAccountHint : `write ${annotationLine}`,
     );
   const { token, issuer } = readWorkloadToken(workload, irsaAudience, now());
   const sessionName = sessionNameOf(namespace, name);

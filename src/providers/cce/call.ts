@@ -54,7 +54,11 @@ export function createApiCall(deps: {
     const response = await http.request({ ...toHttpRequest(request, now()), signal });
     if (response.status < 300) return { response };
     const error = parseErrorResponse(response, now());
-    const context = { host: url.host, owner: credential?.owner ?? '' };
+    const context = {
+      host: url.host,
+      owner: credential?.owner ?? '',
+      isSession: credential?.securityToken !== undefined,
+    };
     if (isKnownError(transientErrors, error)) {
       const keys = credential === undefined ? [] : secretsOf(credential);
       throw classify(transientErrors, error, context, [...secrets, ...keys]);

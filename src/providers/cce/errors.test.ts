@@ -10,12 +10,17 @@ import {
 } from './errors.ts';
 
 const now = Date.parse('2026-11-22T03:00:00Z');
-const toError = (rules: typeof csmsErrors, response: CceErrorResponse, secrets: string[] = []) =>
+const toError = (
+  rules: typeof csmsErrors,
+  response: CceErrorResponse,
+  secrets: string[] = [],
+  isSession = true,
+) =>
   classify(
     rules,
     response,
     {
-      ...{ host: 'csms.example', owner: 'the agency of this node', version: 'v1' },
+      ...{ host: 'csms.example', owner: 'the agency of this node', isSession, version: 'v1' },
       ...{ permission: 'csms:secret:getVersion', endpointHint: 'check the endpoint' },
     },
     secrets,
@@ -94,4 +99,12 @@ test('does not search in deeply nested bodies', () => {
     code: undefined,
     text: '',
   });
+});
+
+test.each([
+  [true, /^check that it exists, that its session has not ended, and /],
+  [false, /^check that the key exists, is enabled and complete, and /],
+])('has the remedy for a refused credential, of a session: %s', (isSession, remedy) => {
+  const response = parseBody({ error_code: 'APIGW.0301' }, {}, 401);
+  expect(toError(csmsErrors, response, [], isSession).hint).toMatch(remedy);
 });

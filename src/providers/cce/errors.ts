@@ -18,6 +18,8 @@ export type CceErrorContext = {
   readonly host: string;
   /** The owner of the credential: `the agency of this node`. */
   readonly owner: string;
+  /** The credential has the token of a session. */
+  readonly isSession: boolean;
 };
 
 /**
@@ -101,9 +103,11 @@ const credentialErrors: readonly Rule[] = [
     match: isCredentialRejection,
     code: 'CREDENTIALS_REFUSED',
     message: ({ owner }) => `Huawei Cloud refused ${owner}`,
-    hint: (_, { clockSkewMs }) => {
+    hint: ({ isSession }, { clockSkewMs }) => {
       if (Math.abs(clockSkewMs) <= skewHintThresholdMs)
-        return 'check that the key exists, is enabled and complete, and that the clock of this machine is right';
+        return isSession
+          ? 'check that it exists, that its session has not ended, and that the clock of this machine is right'
+          : 'check that the key exists, is enabled and complete, and that the clock of this machine is right';
       return `the clock of this machine is ${clockSkewMs > 0 ? 'fast' : 'slow'}: set it right`;
     },
     hidesText: true,

@@ -8,7 +8,7 @@ import { callAsHost, ignoreRefusal, readPages } from '../shared/reads/host-call.
 import { type RegionConfig, createConfigReader } from './config.ts';
 import type { CsmsClient, CsmsRequest } from './csms.ts';
 import { MetadataService } from './credentials/metadata.ts';
-import { readGivenPlace, readIdentity, settingError } from './host-settings.ts';
+import { readGivenPlace, readIdentity } from './host-settings.ts';
 import { clusterIdentityOf } from './principals.ts';
 import { type CsmsStore, createCsmsStore } from './store.ts';
 import { hostTexts } from './texts.ts';
@@ -113,8 +113,9 @@ function notOpenError(): SecretError {
 }
 
 function noRegionError({ message }: SecretError): SecretError {
-  return settingError(
-    `there is no region in dso.yaml or in HUAWEICLOUD_SDK_REGION, and ${message}`,
+  return new SecretError(
+    'NOT_CONFIGURED',
+    `huawei: there is no region in dso.yaml or in HUAWEICLOUD_SDK_REGION, and ${message}`,
     { hint: 'set region in dso.yaml' },
   );
 }

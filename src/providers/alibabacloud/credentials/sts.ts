@@ -86,9 +86,9 @@ export async function assumeRole(
       credential,
       signal,
     });
-    if (result.error !== undefined)
-      throw classify(assumeRoleErrors, result.error, { owner, roleArn }, secretsOf(credential));
-    return parseCredential(result.response, roleArn);
+    if (result.error === undefined) return parseCredential(result.response, roleArn);
+    const context = { owner, isSession: credential.securityToken !== undefined, roleArn };
+    throw classify(assumeRoleErrors, result.error, context, secretsOf(credential));
   });
 }
 

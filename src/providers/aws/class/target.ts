@@ -2,29 +2,10 @@ import type { SecretRef } from '../../../core/plan.ts';
 import { sanitizeUserText } from '../../../core/safe-text.ts';
 import type { YamlMap } from '../../../formats/yaml-objects.ts';
 import { type PositionedText, type ReportAt, readOptionalText } from '../../shared/class/files.ts';
-import { isRegion } from '../../shared/class/parameters.ts';
+import { arnHint, parseArn } from '../arn.ts';
 
 /** The services that Keyferry reads, by their names in ARNs and refs. */
 export type AwsService = 'secretsmanager' | 'ssm';
-
-/** Parses the ARN of a secret or a parameter. Undefined for any other text. */
-export function parseArn(
-  text: string,
-): { readonly service: AwsService; readonly region: string } | undefined {
-  const [, service, region = ''] =
-    /^arn:aws[a-z-]*:(secretsmanager):([^:]*):\d{12}:secret:[^:\s]+$/.exec(text) ??
-    /^arn:aws[a-z-]*:(ssm):([^:]*):\d{12}:parameter\/[^:\s]+$/.exec(text) ??
-    [];
-  return isRegion(region)
-    ? { service: service === 'ssm' ? 'ssm' : 'secretsmanager', region }
-    : undefined;
-}
-
-/** YAML and spreadsheets drop zeros at the beginning of an account. */
-export function hasShortAccount(text: string): boolean {
-  const [, account] = /^arn:aws[a-z-]*:[a-z]+:[^:]*:(\d*):/.exec(text) ?? [];
-  return account !== undefined && account.length !== 12;
-}
 
 /** Where errors and warnings of an object go. */
 export type ProblemReporters = { readonly reportError: ReportAt; readonly warn: ReportAt };
@@ -104,8 +85,6 @@ const types: Readonly<Record<string, AwsService>> = {
   ssmparameter: 'ssm',
 };
 const typesHint = 'write objectType: "secretsmanager" or "ssmparameter"';
-export const arnsHint =
-  'write arn:aws:secretsmanager:<region>:<account>:secret:<name>, or arn:aws:ssm:<region>:<account>:parameter/<name>';
 
 /**
  * The characters of a parameter's name. Below `/aws/reference/secretsmanager/` SSM gives out
@@ -162,9 +141,7 @@ export function readTarget(
     reportError(
       name,
       `${subject} is not an ARN of a secret or a parameter: ${sanitizeUserText(text)}`,
-      hasShortAccount(text)
-        ? 'the account of an ARN has 12 digits, zeros at the beginning too'
-        : arnsHint,
+      arnHint(text),
     );
     return undefined;
   }

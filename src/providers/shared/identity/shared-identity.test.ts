@@ -30,12 +30,12 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(directory, { recursive: true }));
 
-function createChecker(mode: SharedIdentityMode, grantsFile?: string, isByChart = false) {
+function createChecker(mode: SharedIdentityMode, grantsFile?: string, chartValue?: string) {
   registry = new Registry();
   const sharedIdentity = new SharedIdentity({
     mode,
     grantsFile,
-    isByChart,
+    chartValue,
     log: pino(
       {},
       { write: (line: string) => void lines.push(JSON.parse(line) as (typeof lines)[number]) },
@@ -183,11 +183,11 @@ describe('the other modes', () => {
 
   test('names the values of the chart where the chart runs Keyferry', () => {
     writeFileSync(file, grant('local/us/*'));
-    expect(createChecker('granted', file, true)()).toContain(
+    expect(createChecker('granted', file, 'sharedIdentities')()).toContain(
       'grant it in the chart value sharedIdentities.grants, or give',
     );
-    expect(createChecker('none', file, true)()).toContain(
-      'or set the chart value sharedIdentities.mode to granted',
+    expect(createChecker('none', file, 'keyferry.sharedIdentities')()).toContain(
+      'or set the chart value keyferry.sharedIdentities.mode to granted',
     );
   });
 

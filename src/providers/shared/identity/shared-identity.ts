@@ -39,8 +39,11 @@ const grantsFilePlaceholder = 'a file for --shared-identity-grants';
 export type SharedIdentityOptions = {
   readonly mode: SharedIdentityMode;
   readonly grantsFile?: string | undefined;
-  /** The chart runs Keyferry: remedies name its values, and not flags. Default false. */
-  readonly isByChart?: boolean;
+  /**
+   * Where the chart runs Keyferry, the value that holds `mode` and `grants`: `sharedIdentities`,
+   * with a prefix in a chart that depends on this one. Remedies then name it, and not flags.
+   */
+  readonly chartValue?: string | undefined;
   readonly log: Logger;
   /** Milliseconds. */
   readonly now: () => number;
@@ -176,15 +179,17 @@ function notGrantedError(
 }
 
 /** What a denied user can do, in the terms of who runs Keyferry. */
-function remedyOf({ mode, grantsFile, isByChart = false }: SharedIdentityOptions): string {
+function remedyOf({ mode, grantsFile, chartValue }: SharedIdentityOptions): string {
   if (mode === 'none') {
-    const permit = isByChart
-      ? 'set the chart value sharedIdentities.mode to granted'
-      : 'start Keyferry with --shared-identities granted';
+    const permit =
+      chartValue === undefined
+        ? 'start Keyferry with --shared-identities granted'
+        : `set the chart value ${chartValue}.mode to granted`;
     return `give the workload an identity of its own, or ${permit}`;
   }
-  const place = isByChart
-    ? 'the chart value sharedIdentities.grants'
-    : sanitizeUserText(grantsFile ?? grantsFilePlaceholder);
+  const place =
+    chartValue === undefined
+      ? sanitizeUserText(grantsFile ?? grantsFilePlaceholder)
+      : `the chart value ${chartValue}.grants`;
   return `grant it in ${place}, or give the workload an identity of its own`;
 }

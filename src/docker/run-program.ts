@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
-import { SecretError, errorCodeOf } from '../../core/errors.ts';
-import { sanitizeUserText } from '../../core/safe-text.ts';
-import type { Environment } from '../compose/docker.ts';
+import { SecretError, errorCodeOf } from '../core/errors.ts';
+import { sanitizeUserText } from '../core/safe-text.ts';
+import type { Environment } from './compose/docker.ts';
 
 /** What a program has printed, and its exit code. 127: it is not there. */
 export type ProgramResult = {
