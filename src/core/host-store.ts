@@ -30,6 +30,8 @@ export type StoreConfig = {
   /** `local`. */
   readonly keyFile?: string | undefined;
   readonly auth?: StoreAuth | undefined;
+  /** The name of the store that is read when this one does not respond to a start. */
+  readonly fallback?: string | undefined;
 };
 
 /** How to log in to a store. */

@@ -108,6 +108,8 @@ const versionOf = (value: Uint8Array | string): string =>
 export type AgentOptions = {
   readonly folder: string;
   readonly store: MemoryStore;
+  /** The stores of type `local`. Default: the same. */
+  readonly localStore?: MemoryStore;
   /** The dso.yaml of the host. */
   readonly config?: string;
   /** Default: the agent asks nothing of an engine. */
@@ -129,7 +131,7 @@ export class TestAgent {
 
   constructor(options: AgentOptions) {
     const { folder, store, config = defaultConfig, engineSocket } = options;
-    const { recoveryDelays, rotationDelays } = options;
+    const { recoveryDelays, rotationDelays, localStore = store } = options;
     this.folder = folder;
     mkdirSync(this.path('volumes'), { recursive: true });
     mkdirSync(this.path('shim'), { recursive: true });
@@ -140,7 +142,7 @@ export class TestAgent {
     const read = readDsoConfig(config, 'dso.yaml');
     const host = { file: '/etc/dso/dso.yaml', config: read.config! };
     const stores = new Stores({
-      openStore: async () => store.open(),
+      openStore: async ({ type }) => (type === 'local' ? localStore : store).open(),
       isGranted: compileGrants(host.config.agent.grants),
       host,
     });

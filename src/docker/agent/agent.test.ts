@@ -922,3 +922,86 @@ describe('a project', () => {
     });
   });
 });
+
+describe('a store that does not respond', () => {
+  const config = `
+providers:
+  vault: {type: vault, address: "https://vault:8200", fallback: local}
+  local: {type: local}
+defaults: {provider: vault}
+agent:
+  grants:
+    - {projects: [shop], paths: ["**"]}
+    - {projects: [other], stores: [vault], paths: ["**"]}
+`;
+  const outage = new SecretError('STORE_UNAVAILABLE', 'vault is away');
+  let localStore: MemoryStore;
+  const pair = {
+    variables: [variable('USER', 'db'), variable('PASSWORD', 'db')].map((each, index) => ({
+      ...each,
+      ref: { path: 'db', field: ['user', 'password'][index]! },
+    })),
+  };
+  beforeEach(() => {
+    localStore = new MemoryStore();
+    store.values.set('db', '{"user":"a","password":"b"}');
+    localStore.values.set('db', '{"user":"x","password":"y"}');
+  });
+
+  test('leaves a start to its fallback: all secrets of the store, and the status shows it', async () => {
+    const agent = await start({ config, localStore });
+    store.failure = outage;
+    await agent.register('shop', { app: pair });
+    expect(await agent.mount('dso_shop.app', 'a')).toBe('');
+    expect(agent.variables('shop', 'app')).toEqual({ USER: 'x', PASSWORD: 'y' });
+    const version = expect.stringMatching(/^v\d+ \(fallback local\)$/);
+    expect((await statusOf(agent)).secrets).toMatchObject([{ version }, { version }]);
+    expect(agent.lines.join('')).toContain('"store":"vault","fallback":"local"');
+
+    store.failure = undefined;
+    await agent.control('POST', '/v1/refresh', { store: 'vault', path: 'db' });
+    expect(agent.variables('shop', 'app')).toEqual({ USER: 'a', PASSWORD: 'b' });
+    expect(await statusOf(agent)).toMatchObject({ state: 'STALE' });
+  });
+
+  test('gives a start the last good value first', async () => {
+    const agent = await start({ config, localStore });
+    await agent.register('shop', { app: pair });
+    expect(await agent.mount('dso_shop.app', 'a')).toBe('');
+    store.failure = outage;
+    agent.clockOffset = 60_000;
+    expect(await agent.mount('dso_shop.app', 'b')).toBe('');
+    expect(agent.variables('shop', 'app')).toEqual({ USER: 'a', PASSWORD: 'b' });
+    agent.clockOffset = 700_000;
+    expect(await agent.mount('dso_shop.app', 'c')).toBe('');
+    expect(agent.variables('shop', 'app')).toEqual({ USER: 'x', PASSWORD: 'y' });
+  });
+
+  test('brings nothing of its fallback to containers that run', async () => {
+    const agent = await start({ config, localStore });
+    await agent.register('shop', { app: pair });
+    expect(await agent.mount('dso_shop.app', 'a')).toBe('');
+    store.failure = outage;
+    agent.clockOffset = 700_000;
+    const refreshed = await agent.control('POST', '/v1/refresh', { store: 'vault', path: 'db' });
+    expect(refreshed.json).toMatchObject({ code: 'STORE_UNAVAILABLE' });
+    expect(agent.variables('shop', 'app')).toEqual({ USER: 'a', PASSWORD: 'b' });
+  });
+
+  test.each<[string, string, () => void, string]>([
+    ['that refuses', 'shop', () => store.values.delete('db'), 'there is no secret db'],
+    ['whose fallback may not serve the project', 'other', () => undefined, 'local'],
+    [
+      'whose fallback lacks the secret',
+      'shop',
+      () => localStore.values.clear(),
+      'vault is away; and the fallback local fails with OBJECT_NOT_FOUND',
+    ],
+  ])('%s fails the start with the cause', async (what, project, change, message) => {
+    const agent = await start({ config, localStore });
+    if (what !== 'that refuses') store.failure = outage;
+    change();
+    await agent.register(project, { app: pair });
+    expect(await agent.mount(`dso_${project}.app`, 'a')).toContain(message);
+  });
+});

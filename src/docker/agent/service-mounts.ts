@@ -16,6 +16,7 @@ import type { MountRecord } from './mount-record.ts';
 import {
   type DeliveryRecord,
   changedVersions,
+  hasFallback,
   isSameDelivery,
   recordOf,
 } from '../delivery/delivery-record.ts';
@@ -149,13 +150,14 @@ export class ServiceMounts {
 
   /**
    * The keys of {@link DeliveryRecord} whose secret has another version than when a container
-   * started that still runs. Empty if a rotation has brought the current versions. Another
+   * started that still runs. Empty if a rotation has brought the current versions, or if they are of
+   * a fallback. Another
    * reference does not count: Compose makes the container again.
    */
   get outdated(): readonly string[] {
     const current = this.#current;
     if (current === undefined) return [];
-    if (this.#rotated !== undefined && isSameDelivery(this.#rotated, current)) return [];
+    if (isSameDelivery(this.#rotated, current) || hasFallback(current)) return [];
     return [...new Set(this.#starts.flatMap((start) => changedVersions(start, current)))];
   }
 
@@ -264,7 +266,7 @@ export class ServiceMounts {
       const record = await this.#deliveries.run('', signal, async (callSignal) => {
         for (;;) {
           const wanted = this.#wanted;
-          const delivery = await deliver(wanted, { signal: callSignal, deadline });
+          const delivery = await deliver(wanted, { signal: callSignal, deadline, isStart: true });
           // Meanwhile the project may have been registered again.
           const written = await this.#exclusive(async () =>
             this.#wanted === wanted ? this.#write(delivery) : undefined,
@@ -279,13 +281,18 @@ export class ServiceMounts {
     }
   }
 
-  async #write({ env, files, versions, wholeTexts }: Delivery): Promise<DeliveryRecord> {
+  async #write({ env, files, versions, wholeTexts, fallbacks }: Delivery): Promise<DeliveryRecord> {
     const { directory, shim, log, now } = this.#deps;
     const { project, service, exec } = this.#wanted.injection;
     if (wholeTexts.length > 0)
       log.warn(
         { project, service, targets: wholeTexts },
         'a mapping names a key, and its secret is no JSON object: the whole text is used',
+      );
+    for (const { store, fallback, error } of fallbacks)
+      log.warn(
+        { project, service, store, fallback, code: error.code, reason: error.summary },
+        'a store does not respond, and its fallback serves',
       );
     if (files.length > 0) await writeFilesVolume(join(directory, this.#names.files), files);
     await writeVariablesVolume(join(directory, this.#names.variables), { env, exec, shim });

@@ -112,8 +112,9 @@ export async function checkStores(
   const reader = mode === 'local' ? 'local mode' : 'the agent';
   const hint = `${reader} logs in as ${sanitizeUserText(configFile)} says; docker dso init writes it`;
   const problems = Array.from(providers).flatMap(([name, store]): readonly DsoProblem[] => {
-    const { auth, storeFile, keyFile, caFile } = store;
-    const keys = Object.entries({ auth, store_file: storeFile, key_file: keyFile, ca_file: caFile })
+    const { auth, storeFile, keyFile, caFile, fallback } = store;
+    const files = { store_file: storeFile, key_file: keyFile, ca_file: caFile };
+    const keys = Object.entries({ auth, ...files, fallback })
       .filter(([, value]) => value !== undefined)
       .map(([key]) => key);
     const [key] = keys;

@@ -146,6 +146,14 @@ providers:
       '4: there is no provider b; did you mean a?',
     ],
     [
+      'providers:\n  vault: {type: local, fallback: loca}\n  local: {type: local}',
+      '2: there is no provider loca; did you mean local?',
+    ],
+    [
+      'providers:\n  a: {type: aws, fallback: a}',
+      '2: a cannot be its own fallback; name another provider',
+    ],
+    [
       'providers:\n  a: {type: gcp}',
       '2: providers.a.type must be one of huawei, aws, vault, openbao, alibabacloud, local; ' +
         'it is gcp; docs/docker/dso-yaml.md describes every key',

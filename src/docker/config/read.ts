@@ -146,6 +146,11 @@ function toConfig(file: DsoFile, host: HostDefaults | 'unknown', report: Report)
     report('error', path, `there is no provider ${sanitizeUserText(name)}`, hint);
   };
   checkName(file.defaults?.provider, ['defaults', 'provider']);
+  for (const [name, { fallback }] of own) {
+    const path = ['providers', name, 'fallback'];
+    if (fallback !== name) checkName(fallback, path);
+    else report('error', path, `${name} cannot be its own fallback`, 'name another provider');
+  }
   const [only, ...others] = providers.keys();
   const fallback = own.size > 0 ? undefined : given.defaultStore;
   const provider = file.defaults?.provider ?? fallback ?? (others.length === 0 ? only : undefined);

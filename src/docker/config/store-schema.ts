@@ -85,6 +85,7 @@ export const credentialParams = ['token', 'secret_id', 'secret_key'];
 const auth = z.strictObject({ method: text, params: userMap(z.string(), text).optional() });
 const rawStore = {
   ...settings,
+  fallback: text.optional(),
   config: z.strictObject(settings).optional(),
   auth: auth.optional(),
 };
@@ -111,7 +112,7 @@ type ReportKey = (path: readonly string[], message: string) => void;
  * @param report receives keys that do not fit the type, and words that follow them
  */
 export function toStore(
-  { type, config = {}, auth: login, ...own }: RawStore,
+  { type, config = {}, auth: login, fallback, ...own }: RawStore,
   report: ReportKey,
 ): StoreConfig {
   const allowed = settingsOf[type];
@@ -141,6 +142,7 @@ export function toStore(
     storeFile: all.store_file,
     keyFile: all.key_file,
     auth: login && toAuth(type, login, report),
+    ...(fallback !== undefined && { fallback }),
   };
 }
 

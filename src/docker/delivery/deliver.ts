@@ -1,4 +1,3 @@
-import type { StoreConfig } from '../../core/host-store.ts';
 import { SecretError, toSecretError } from '../../core/errors.ts';
 import type { Grant, Provider } from '../../core/provider.ts';
 import type { Workload } from '../../core/workload.ts';
@@ -8,8 +7,15 @@ import type { DsoRef } from '../model/reference.ts';
 import type { Injection } from '../model/types.ts';
 import { filesDirectory } from '../model/volumes.ts';
 import { envFile } from '../volume/env-file.ts';
-import { type HostConfig, type ProjectStores, effectiveStore } from './effective-store.ts';
+import {
+  type EffectiveStore,
+  type HostConfig,
+  type ProjectStores,
+  effectiveStore,
+  fallbackOf,
+} from './effective-store.ts';
 import { type SecretItem, planItems, toParameters } from './items.ts';
+import { fallbackVersion } from './delivery-record.ts';
 import type { Stores } from './stores.ts';
 
 /** What a service asks for, and the stores that its project names. */
@@ -24,6 +30,15 @@ export type Delivery = {
   readonly versions: ReadonlyMap<string, string>;
   /** The keys that a mapping gave the whole text, because their secret is no JSON object. */
   readonly wholeTexts: readonly string[];
+  /** The stores that did not respond, and for which another one was read. */
+  readonly fallbacks: readonly UsedFallback[];
+};
+
+/** A store that did not respond, and the one that was read instead. */
+export type UsedFallback = {
+  readonly store: string;
+  readonly fallback: string;
+  readonly error: SecretError;
 };
 
 /** The key of a variable in {@link Delivery.versions}. */
@@ -48,6 +63,11 @@ export type DeliverContext = {
   readonly deadline: number;
   /** See `refresh` of the pipeline's context. */
   readonly refresh?: boolean;
+  /**
+   * A container starts: the fallback of a store may serve. Without it, an outage would bring other
+   * values to containers that run.
+   */
+  readonly isStart?: boolean;
 };
 
 /** What {@link deliver} needs. */
@@ -66,23 +86,42 @@ const defaultMode = 0o444;
  */
 export async function deliver(
   { injection, stores: projectStores }: Wanted,
-  context: DeliverContext,
+  { isStart = false, ...context }: DeliverContext,
   { mount, stores, host }: DeliverDeps,
 ): Promise<Delivery> {
+  const fallbacks: UsedFallback[] = [];
+  const read = async (store: EffectiveStore, items: readonly SecretItem[]) => {
+    await stores.open(store);
+    return mount(
+      {
+        workload: workloadOf(injection, store.provider),
+        parameters: toParameters(items),
+        permission: defaultMode,
+      },
+      { provider: store.provider, ...context },
+    );
+  };
   const groups = groupByStore(injection, (ref) =>
     effectiveStore(ref.provider, projectStores, host),
   );
   const volumes = await Promise.allSettled(
     groups.map(async ({ store, items }) => {
-      await stores.open(store);
-      return mount(
-        {
-          workload: workloadOf(injection, store.provider),
-          parameters: toParameters(items),
-          permission: defaultMode,
-        },
-        { provider: store.provider, ...context },
-      );
+      try {
+        return await read(store, items);
+      } catch (thrown) {
+        const error = toSecretError(thrown);
+        const fallback = isStart && error.kind === 'outage' ? fallbackOf(store, host) : undefined;
+        if (fallback === undefined) throw error;
+        const { files, versions: found } = await read(fallback, items).catch((second: unknown) => {
+          throw withFallbackFailure(error, fallback.name, toSecretError(second));
+        });
+        fallbacks.push({ store: store.name, fallback: fallback.name, error });
+        const marked = found.map(({ id, version }) => ({
+          id,
+          version: fallbackVersion(version, fallback.name),
+        }));
+        return { files, versions: marked };
+      }
     }),
   );
   const contents = new Map<string, Uint8Array>();
@@ -112,7 +151,7 @@ export async function deliver(
     const whole = contents.get(wholePrefix + key);
     if (whole !== undefined && Buffer.compare(whole, contentOf(key)) === 0) wholeTexts.push(key);
   }
-  return { env: envFile(variables), files, versions, wholeTexts };
+  return { env: envFile(variables), files, versions, wholeTexts, fallbacks };
 }
 
 /** The grants of a service for one store. */
@@ -145,17 +184,19 @@ export async function grantsOf(
   );
 }
 
+function withFallbackFailure(
+  outage: SecretError,
+  name: string,
+  { code, message, hint = outage.hint }: SecretError,
+): SecretError {
+  const fallback = `the fallback ${name} fails with ${code}: ${message}`;
+  return outage.with({ message: `${outage.message}; and ${fallback}`, hint });
+}
+
 /** Before the key of a mapping: its whole secret, for {@link Delivery.wholeTexts}. */
 const wholePrefix = 'whole/';
 
-type Group = {
-  readonly store: {
-    readonly provider: string;
-    readonly name: string;
-    readonly config: StoreConfig;
-  };
-  readonly items: SecretItem[];
-};
+type Group = { readonly store: EffectiveStore; readonly items: SecretItem[] };
 
 function groupByStore(
   { variables, files }: Injection,

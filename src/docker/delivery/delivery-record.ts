@@ -40,7 +40,17 @@ export function recordOf(
  */
 export function versionIn(record: DeliveryRecord | undefined, key: string): string | undefined {
   const [, version] = /^\S+ (.+)$/.exec(record?.secrets[key] ?? '') ?? [];
-  return version?.replace(/\+[0-9a-f]{8}$/, '');
+  return version?.replace(/\+[0-9a-f]{8}(?=$| \()/, '');
+}
+
+/** A version that the fallback of a store has served. */
+export function fallbackVersion(version: string, fallback: string): string {
+  return `${version} (fallback ${fallback})`;
+}
+
+/** Whether one of the secrets is of the fallback of a store. */
+export function hasFallback({ secrets }: Pick<DeliveryRecord, 'secrets'>): boolean {
+  return Object.values(secrets).some((text) => / \(fallback [^()]+\)$/.test(text));
 }
 
 /** The keys that have the same reference in both records, in another version. */

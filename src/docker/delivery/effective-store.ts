@@ -89,6 +89,14 @@ function storeOfHost(name: string | undefined, host: HostConfig): EffectiveStore
   );
 }
 
+/** The store that is read when this one does not respond; undefined if the host names none. */
+export function fallbackOf(
+  { config: { fallback } }: EffectiveStore,
+  host: HostConfig,
+): EffectiveStore | undefined {
+  return fallback === undefined ? undefined : storeOfHost(fallback, host);
+}
+
 /** The host's store of that name, else its only one of that type, else that of the machine. */
 function findBase(
   name: string,

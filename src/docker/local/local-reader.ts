@@ -106,7 +106,7 @@ export class LocalReader implements SecretReader {
       .map((injection) => ({ injection, stores }));
     const deliveries = await this.#withStores(async ({ deliver, stores: opened }, context) => {
       await checkReferences(project, opened, await this.#host());
-      return deliverAll(wanted, (each) => deliver(each, context));
+      return deliverAll(wanted, (each) => deliver(each, { ...context, isStart: true }));
     });
     await this.#write(deliveries);
   }

@@ -45,6 +45,7 @@ const deliveryOf = (password: string, tls: string): Delivery => ({
     ['files/tls', `v-${tls}`],
   ]),
   wholeTexts: [],
+  fallbacks: [],
 });
 const write = (delivery: Delivery, now: number, wanted = injection): Promise<void> =>
   writeLocalVolumes([{ wanted: { injection: wanted, stores: {} }, delivery }], places(), {
