@@ -35,6 +35,8 @@ export type InitDeps = {
   readonly stdout: Output;
   readonly stderr: Output;
   readonly makeLocalStore: MakeLocalStore;
+  /** `docker dso`, or the path of the program. */
+  readonly calledAs: string;
   /** Default: that of the process. */
   readonly userId?: number;
 };
@@ -153,10 +155,11 @@ class Initialization {
     if (type === 'local') await this.#makeLocalStore(config);
     for (const note of [...changed.notes, ...warnings]) this.#note(note);
     this.#adviseOnCredentials(changed.method);
+    const program = sanitizeUserText(this.#deps.calledAs);
     this.#print(
       this.#isOfUser()
-        ? 'next        docker dso --mode local up -d'
-        : 'next        sudo docker dso system setup, or sudo systemctl restart dso-agent',
+        ? `next        ${program} --mode local up -d`
+        : `next        sudo ${program} system setup, or sudo systemctl restart dso-agent`,
     );
   }
 
@@ -191,7 +194,7 @@ class Initialization {
     const { userId = process.getuid?.() } = this.#deps;
     if (config === undefined && userId !== 0)
       throw new SecretError('NOT_CONFIGURED', `only root can write ${hostConfigFile}`, {
-        hint: `run sudo docker dso init with the same options, or write yours, which --mode local reads: --config ${sanitizeUserText(userConfigFile(this.#deps.env, userId))}`,
+        hint: `call it again with sudo, or write yours, which --mode local reads: --config ${sanitizeUserText(userConfigFile(this.#deps.env, userId))}`,
       });
     const path = resolve(config ?? hostConfigFile);
     try {
