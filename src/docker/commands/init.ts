@@ -9,6 +9,7 @@ import type { Output } from '../../formats/terminal-style.ts';
 import { changeStore, findMethod } from '../config/change-store.ts';
 import { readDsoConfig } from '../config/read.ts';
 import { methodsOf } from '../config/store-schema.ts';
+import { loginNote } from '../doctor/stores.ts';
 import { type CredentialSource, readCredential } from '../host/credential-source.ts';
 import { makeDirectory, replaceHostFile } from '../host/host-files.ts';
 import { type StoreOptions, createStoreFlags, readStoreOptions } from '../host/store-options.ts';
@@ -281,12 +282,8 @@ class Initialization {
         this.#note(
           `other users of this host could see ${this.#flag(param)} while the command ran; ${this.#flag(param)} - reads it from standard input`,
         );
-    const isVault = type === 'vault' || type === 'openbao';
-    const program = type === 'openbao' ? 'bao' : 'vault';
-    if (isVault && method === 'approle')
-      this.#note(
-        `the secret id can expire before the next login, which comes after token_max_ttl; see secret_id_ttl in: ${program} read auth/approle/role/ROLE`,
-      );
+    const ofLogin = loginNote(type, method);
+    if (ofLogin !== undefined) this.#note(ofLogin);
   }
 
   #flag(param: string): string {
