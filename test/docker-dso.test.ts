@@ -930,7 +930,7 @@ other\\u{1b}[2J   -         -                      -
       secrets: [{ path: 'my-app/db', changedAt: '2026-01-31T00:00:00.000Z' }, {}],
     });
     expect((await run('dso secret list --provider huawei')).stderr).toBe(
-      'docker dso: the host has no store huawei; the stores are main, vault\n',
+      'docker dso: the host has no store huawei; it has main, vault\n',
     );
   });
 
