@@ -40,7 +40,7 @@ const mayImport = {
   config: ['telemetry', 'core'],
   telemetry: ['core'],
   formats: ['core'],
-  files: [],
+  files: ['core'],
   concurrency: ['core'],
   core: [],
 };

@@ -47,7 +47,7 @@ async function contextOf(line: CommandLine, docker: Docker): Promise<CommandCont
   return {
     ...{ version: KEYFERRY_VERSION, env, cwd: process.cwd(), stdin, stdout, stderr, line, docker },
     agent: mode === 'local' ? await openLocal() : await openAgent(),
-    ...{ mode, openLocal, program },
+    ...{ mode, openLocal, program, calledAs: line.isPlugin ? 'docker dso' : program },
     makeLocalStore: async (paths) => (await import('./app/local-store.ts')).makeLocalStore(paths),
     setExitCode: (code) => (process.exitCode = code),
   };

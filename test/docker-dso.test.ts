@@ -859,6 +859,21 @@ describe('docker dso lint', () => {
     expect(stdout).toMatch(/^dso.yaml:1:1: error/);
     expect(stdout).toContain('error: docker compose config: services must be a mapping');
   });
+
+  test.each(['dso lint --mode local', 'dso --mode local lint'])(
+    'says what holds in local mode: %s',
+    async (line) => {
+      await write(
+        'dso.yaml',
+        'providers:\n  v: {type: vault, address: https://v, auth: {method: jwt, params: {role: r}}}\n',
+      );
+      await docker.answer([model({ app: {} })]);
+      const { code, stdout } = await run(line, { env: { DSO_USER_CONFIG: '/home/a/my.yaml' } });
+      expect(code).toBe(0);
+      expect(stdout).toContain('warning: local mode does not use auth of v from a project');
+      expect(stdout).toContain('local mode logs in as /home/a/my.yaml says');
+    },
+  );
 });
 
 describe('docker dso secret', () => {
@@ -916,7 +931,7 @@ other\\u{1b}[2J   -         -                      -
       secrets: [{ path: 'my-app/db', changedAt: '2026-01-31T00:00:00.000Z' }, {}],
     });
     expect((await run('dso secret list --provider huawei')).stderr).toBe(
-      'docker dso: the host has no store huawei; the stores are main, vault\n',
+      'docker dso: the host has no store huawei; it has main, vault\n',
     );
   });
 

@@ -53,6 +53,9 @@ test('says that Compose is missing', async () => {
 });
 
 test('says that it needs root, or that no engine responds', async () => {
-  const missing = process.getuid?.() === 0 ? /needs an engine that responds/ : /needs root.*sudo/;
+  const missing =
+    process.getuid?.() === 0
+      ? /needs an engine that responds/
+      : /needs root.*sudo .* demo --docker/;
   expect(await demo('[ "$1" != version ]')).toMatch(missing);
 });

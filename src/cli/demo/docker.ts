@@ -82,7 +82,8 @@ async function checkMachine(environment: DemoEnvironment, built: BuiltFiles): Pr
   if (process.getuid?.() !== 0)
     throw lack(
       'root, because its agent mounts memory and listens in /run/docker/plugins',
-      'sudo env "PATH=$PATH" make demo-docker',
+      // Not make: what root builds, the user could not build again.
+      'sudo env "PATH=$PATH" node dist/keyferry.js demo --docker',
     );
   if (!(await runs('version')))
     throw lack('an engine that responds', 'start it, or see what `docker version` prints');

@@ -150,9 +150,8 @@ export class ServiceMounts {
 
   /**
    * The keys of {@link DeliveryRecord} whose secret has another version than when a container
-   * started that still runs. Empty if a rotation has brought the current versions, or if they are of
-   * a fallback. Another
-   * reference does not count: Compose makes the container again.
+   * started that still runs. Empty if a rotation has brought the current versions, or if they are
+   * of a fallback. Another reference does not count: Compose makes the container again.
    */
   get outdated(): readonly string[] {
     const current = this.#current;

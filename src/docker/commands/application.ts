@@ -11,7 +11,6 @@ import { type HostDefaults, emptyConfig } from '../config/defaults.ts';
 import type { DsoConfigResult } from '../config/read.ts';
 import type { DsoConfig } from '../config/types.ts';
 import type { DsoProblem } from '../problem.ts';
-import { placesBelow } from '../setup/places.ts';
 import type { CommandContext } from './context.ts';
 import { displayName, locate } from './problems.ts';
 
@@ -98,15 +97,12 @@ function withoutLogin(store: StoreConfig): ProjectStore {
   return { type, region, projectId, endpoint, roleArn, addresses, namespace, tlsServerName };
 }
 
-/** Without asking an agent. */
-const hostInfo = { mode: 'agent', configFile: placesBelow('/').configFile } as const;
-
 /** What a project's dso.yaml says about stores although only the host's may say it. */
 export async function checkStores(
   { providers }: DsoConfig,
   { text, path }: DsoYaml,
   cwd: string,
-  { mode, configFile }: Pick<AgentInfo, 'mode' | 'configFile'> = hostInfo,
+  { mode, configFile }: Pick<AgentInfo, 'mode' | 'configFile'>,
 ): Promise<readonly DsoProblem[]> {
   const isFlat = !/^providers\s*:/m.test(text);
   const reader = mode === 'local' ? 'local mode' : 'the agent';

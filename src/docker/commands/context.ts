@@ -24,6 +24,8 @@ export type CommandContext = {
   readonly openLocal: () => Promise<SecretReader>;
   /** The file of the plugin. */
   readonly program: string;
+  /** How the user calls it: `docker dso`, or the path of the program. */
+  readonly calledAs: string;
   readonly makeLocalStore: MakeLocalStore;
   readonly setExitCode: (code: number) => void;
 };

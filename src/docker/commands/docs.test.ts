@@ -47,7 +47,7 @@ describe.each(names)('docs/docker/%s', (name) => {
     for (const line of initLines(blocks)) {
       const output = { write: () => true };
       const command = initCommand({
-        ...{ env: {}, stdout: output, stderr: output, userId: 0 },
+        ...{ env: {}, stdout: output, stderr: output, userId: 0, calledAs: 'docker dso' },
         stdin: Readable.from([Buffer.from('value')]),
         makeLocalStore: () => Promise.resolve({ storeFile: '/s', keyFile: '/k', isNew: true }),
       }).exitOverride();

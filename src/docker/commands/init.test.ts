@@ -47,6 +47,7 @@ async function init(args: readonly string[], { input = '', noConfig, ...deps }: 
     stdout: sink('out'),
     stderr: sink('err'),
     userId: 0,
+    calledAs: 'docker dso',
     makeLocalStore: () => Promise.reject(new Error('not asked for')),
     ...deps,
   });
@@ -204,6 +205,17 @@ describe('docker dso init', () => {
       expect(written()).toContain('type: local');
     });
 
+    test('says what to call next as it was called: before system setup there is no plugin', async () => {
+      const calledAs = '/src/dist/docker-dso';
+      expect((await init(['--mode', 'local'], { makeLocalStore, calledAs })).out).toContain(
+        'next        sudo /src/dist/docker-dso system setup, or',
+      );
+      const options = { makeLocalStore, calledAs, userId: 1000, env: { HOME: '/home/a' } };
+      expect((await init(['--mode', 'local'], options)).out).toContain(
+        'next        /src/dist/docker-dso --mode local up -d\n',
+      );
+    });
+
     test('makes the store of a user with the data of the user', async () => {
       await init(['--mode', 'local'], { makeLocalStore, userId: 1000, env: { HOME: '/home/a' } });
       const below = '/home/a/.local/share/keyferry/store';
@@ -316,7 +328,7 @@ describe('docker dso init', () => {
 
   test('says to use sudo without root and without --config', async () => {
     expect(await failureOf(vault, { userId: 1000, noConfig: true })).toBe(
-      'only root can write /etc/dso/dso.yaml; run sudo docker dso init with the same options, or write yours, which --mode local reads: --config /.config/dso/dso.yaml',
+      'only root can write /etc/dso/dso.yaml; call it again with sudo, or write yours, which --mode local reads: --config /.config/dso/dso.yaml',
     );
   });
 

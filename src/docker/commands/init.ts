@@ -9,6 +9,7 @@ import type { Output } from '../../formats/terminal-style.ts';
 import { changeStore, findMethod } from '../config/change-store.ts';
 import { readDsoConfig } from '../config/read.ts';
 import { methodsOf } from '../config/store-schema.ts';
+import { loginNote } from '../doctor/stores.ts';
 import { type CredentialSource, readCredential } from '../host/credential-source.ts';
 import { makeDirectory, replaceHostFile } from '../host/host-files.ts';
 import { type StoreOptions, createStoreFlags, readStoreOptions } from '../host/store-options.ts';
@@ -35,6 +36,8 @@ export type InitDeps = {
   readonly stdout: Output;
   readonly stderr: Output;
   readonly makeLocalStore: MakeLocalStore;
+  /** `docker dso`, or the path of the program. */
+  readonly calledAs: string;
   /** Default: that of the process. */
   readonly userId?: number;
 };
@@ -153,10 +156,11 @@ class Initialization {
     if (type === 'local') await this.#makeLocalStore(config);
     for (const note of [...changed.notes, ...warnings]) this.#note(note);
     this.#adviseOnCredentials(changed.method);
+    const program = sanitizeUserText(this.#deps.calledAs);
     this.#print(
       this.#isOfUser()
-        ? 'next        docker dso --mode local up -d'
-        : 'next        sudo docker dso system setup, or sudo systemctl restart dso-agent',
+        ? `next        ${program} --mode local up -d`
+        : `next        sudo ${program} system setup, or sudo systemctl restart dso-agent`,
     );
   }
 
@@ -191,7 +195,7 @@ class Initialization {
     const { userId = process.getuid?.() } = this.#deps;
     if (config === undefined && userId !== 0)
       throw new SecretError('NOT_CONFIGURED', `only root can write ${hostConfigFile}`, {
-        hint: `run sudo docker dso init with the same options, or write yours, which --mode local reads: --config ${sanitizeUserText(userConfigFile(this.#deps.env, userId))}`,
+        hint: `call it again with sudo, or write yours, which --mode local reads: --config ${sanitizeUserText(userConfigFile(this.#deps.env, userId))}`,
       });
     const path = resolve(config ?? hostConfigFile);
     try {
@@ -278,12 +282,8 @@ class Initialization {
         this.#note(
           `other users of this host could see ${this.#flag(param)} while the command ran; ${this.#flag(param)} - reads it from standard input`,
         );
-    const isVault = type === 'vault' || type === 'openbao';
-    const program = type === 'openbao' ? 'bao' : 'vault';
-    if (isVault && method === 'approle')
-      this.#note(
-        `the secret id can expire before the next login, which comes after token_max_ttl; see secret_id_ttl in: ${program} read auth/approle/role/ROLE`,
-      );
+    const ofLogin = loginNote(type, method);
+    if (ofLogin !== undefined) this.#note(ofLogin);
   }
 
   #flag(param: string): string {

@@ -1,12 +1,15 @@
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { escapeUnprintable } from '../../core/safe-text.ts';
 import { printableJson } from '../../formats/printable-json.ts';
 import { createStyler } from '../../formats/terminal-style.ts';
+import type { AgentInfo, Mode } from '../agent-api.ts';
 import { emptyConfig } from '../config/defaults.ts';
+import { userConfigFile } from '../local/user-places.ts';
 import type { ImageFacts } from '../model/compose-model.ts';
 import { imagesNeeded, rewrite } from '../model/rewrite.ts';
 import { servicesOf } from '../model/service.ts';
 import type { DsoProblem } from '../problem.ts';
+import { placesBelow } from '../setup/places.ts';
 import { checkStores, loadApplication } from './application.ts';
 import type { CommandContext } from './context.ts';
 import { type Format, formatOption } from './output.ts';
@@ -20,14 +23,20 @@ export function lintCommand(context: CommandContext): Command {
   const { stdout, env, setExitCode } = context;
   return new Command('lint')
     .addOption(formatOption())
+    .addOption(
+      new Option('--mode <mode>', 'who would read the secrets; also before lint').choices([
+        'agent',
+        'local',
+      ]),
+    )
     .addHelpText(
       'after',
       `
 It reads what docker dso up would read: give -f, -p, --profile and --config before lint.
 Exit codes: 0 no errors (warnings may be shown), 1 errors, 2 a wrong command line.`,
     )
-    .action(async ({ format }: { format: Format }) => {
-      const report = await lint(context);
+    .action(async ({ format, mode = context.mode }: Options) => {
+      const report = await lint(context, mode);
       stdout.write(
         format === 'json'
           ? asJson(report)
@@ -37,6 +46,8 @@ Exit codes: 0 no errors (warnings may be shown), 1 errors, 2 a wrong command lin
     });
 }
 
+type Options = { readonly format: Format; readonly mode?: Mode };
+
 type LintReport = {
   /** The number of services, and of those with secrets. */
   readonly services: number;
@@ -44,10 +55,11 @@ type LintReport = {
   readonly problems: readonly DsoProblem[];
 };
 
-async function lint(context: CommandContext): Promise<LintReport> {
+async function lint(context: CommandContext, mode: Mode | undefined): Promise<LintReport> {
   const { composed, dsoYaml, project } = await loadApplication(context);
   const { config = emptyConfig(), problems } = dsoYaml.result;
-  const ofDsoYaml = [...problems, ...(await checkStores(config, dsoYaml, context.cwd))];
+  const ofStores = await checkStores(config, dsoYaml, context.cwd, readerOf(mode, context));
+  const ofDsoYaml = [...problems, ...ofStores];
   if (composed.model === undefined)
     return {
       services: 0,
@@ -64,6 +76,16 @@ async function lint(context: CommandContext): Promise<LintReport> {
     withSecrets: result.services.length,
     problems: [...ofDsoYaml, ...(await locate(result.problems, project.files, context.cwd))],
   };
+}
+
+/** What would read the stores, without asking it. */
+function readerOf(
+  mode: Mode | undefined,
+  { env }: CommandContext,
+): Pick<AgentInfo, 'mode' | 'configFile'> {
+  return mode === 'local'
+    ? { mode, configFile: userConfigFile(env, process.getuid?.()) }
+    : { mode: 'agent', configFile: placesBelow('/').configFile };
 }
 
 /** Compose's own words, the last line of which says what is wrong. */

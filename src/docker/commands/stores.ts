@@ -34,35 +34,50 @@ export function methodTitle(method: string): string {
   return Object.hasOwn(methodTitles, method) ? (methodTitles[method] ?? method) : method;
 }
 
+/** The words of {@link findStore}. */
+export type StoreWords = {
+  /** What it looks for: a store, or a Vault. */
+  readonly noun: string;
+  /** The flag that names one. */
+  readonly flag: string;
+  /** The command that adds one. */
+  readonly init: string;
+};
+const anyStore: StoreWords = { noun: 'store', flag: '--provider', init: 'docker dso init' };
+
 /**
- * The store that `--provider` names: by its name, or by its type if there is one of that type.
- * @param name absent: the default store
+ * The store that a flag names: by its name, or by its type if there is one of that type.
+ * @param name absent: the default store, or the only one
  * @throws SecretError INVALID_REQUEST, NOT_CONFIGURED
  */
-export function findStore({ stores, defaultStore }: AgentInfo, name?: string): StoreInfo {
-  const names = stores.map((store) => store.name);
-  if (stores.length === 0)
-    throw new SecretError('NOT_CONFIGURED', 'the host has no stores', {
-      hint: 'add one: docker dso init',
-    });
-  const wanted = name ?? defaultStore;
-  const named = stores.find((store) => store.name === wanted);
-  const ofType = stores.filter(({ type }) => type === wanted);
-  const [only] = name === undefined ? stores : ofType;
-  const candidates = name === undefined ? stores.length : ofType.length;
+export function findStore(
+  { stores, defaultStore }: AgentInfo,
+  name?: string,
+  { noun, flag, init }: StoreWords = anyStore,
+): StoreInfo {
+  const named = stores.find((store) => store.name === (name ?? defaultStore));
   if (named !== undefined) return named;
-  if (only !== undefined && candidates === 1) return only;
-  const list = `the stores are ${names.map(sanitizeUserText).join(', ')}`;
-  if (name === undefined)
-    throw new SecretError('INVALID_REQUEST', 'the host has several stores and no default', {
-      hint: `give --provider; ${list}`,
+  const candidates = name === undefined ? stores : stores.filter(({ type }) => type === name);
+  const [only, ...others] = candidates;
+  if (only !== undefined && others.length === 0) return only;
+  if (stores.length === 0)
+    throw new SecretError('NOT_CONFIGURED', `the host has no ${noun}`, {
+      hint: `add one: ${init}`,
     });
-  const nearest = nearestName(name, names);
+  const names = stores.map((store) => store.name);
+  const list = `it has ${names.map(sanitizeUserText).join(', ')}`;
+  if (only !== undefined)
+    throw new SecretError(
+      'INVALID_REQUEST',
+      name === undefined
+        ? `the host has several ${noun}s, and none of them is the default`
+        : `the host has several stores of the type ${sanitizeUserText(name)}`,
+      { hint: `give ${flag} with a name; ${list}` },
+    );
+  const nearest = nearestName(name ?? '', names);
   throw new SecretError(
     'INVALID_REQUEST',
-    candidates > 1
-      ? `the host has several stores of the type ${sanitizeUserText(name)}`
-      : `the host has no store ${sanitizeUserText(name)}`,
+    `the host has no ${noun} ${sanitizeUserText(name ?? '')}`,
     { hint: nearest === undefined ? list : `did you mean ${sanitizeUserText(nearest)}?` },
   );
 }

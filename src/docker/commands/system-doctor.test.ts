@@ -178,7 +178,9 @@ describe('docker dso system doctor', () => {
     const { lines, code } = await doctor();
     expect(lines.slice(0, 2)).toEqual([
       'vault ... OK',
-      expect.stringMatching(/^ {2}note: the next login comes after token_max_ttl, .*secret_id_ttl/),
+      expect.stringMatching(
+        /^ {2}note: the secret id can expire .* token_max_ttl; see secret_id_ttl/,
+      ),
     ]);
     expect(code).toBe(0);
   });
@@ -417,11 +419,11 @@ describe('docker dso system test-vault', () => {
     setStores({ name: 'aws', type: 'aws' }, vault, { name: 'bao', type: 'openbao' });
     expect((await testVault('--store', 'bao')).out).toBe('bao ... OK\n');
     for (const [args, message] of [
-      [[], 'the host has several stores of Vault; give --store; they are vault, bao'],
       [
-        ['--store', 'aws'],
-        'the host has no Vault with the name aws; give --store; they are vault, bao',
+        [],
+        'the host has several Vaults, and none of them is the default; give --store with a name; it has vault, bao',
       ],
+      [['--store', 'aws'], 'the host has no Vault aws; it has vault, bao'],
     ] as const)
       await expect(testVault(...args)).rejects.toMatchObject(summary(message));
   });
@@ -434,7 +436,7 @@ describe('docker dso system test-vault', () => {
   test('says so if there is no Vault', async () => {
     await expect(testVault()).rejects.toMatchObject(
       summary(
-        'the host has no store of the type vault or openbao; add one: sudo docker dso init --provider vault --vault-address URL',
+        'the host has no Vault; add one: sudo docker dso init --provider vault --vault-address URL',
       ),
     );
   });

@@ -281,7 +281,7 @@ describe('docker dso system setup', () => {
   describe('refuses', () => {
     test('a user without root', async () => {
       expect(await failureOf(run('setup', [], { userId: 1000 }))).toBe(
-        'system setup changes this host, so it needs root; run sudo docker dso system setup; --dry-run shows what it does',
+        'system setup changes this host, so it needs root; call it again with sudo; --dry-run shows what it does',
       );
     });
 

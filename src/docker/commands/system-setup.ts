@@ -82,6 +82,6 @@ export function systemSetupCommand(
 export function requireRoot(userId: number | undefined, command: string): void {
   if (userId === 0) return;
   throw new SecretError('NOT_CONFIGURED', `system ${command} changes this host, so it needs root`, {
-    hint: `run sudo docker dso system ${command}; --dry-run shows what it does`,
+    hint: 'call it again with sudo; --dry-run shows what it does',
   });
 }

@@ -20,7 +20,7 @@ describe('the command line of docker dso', () => {
 
   test('can come without dso, if the program is started by itself', () => {
     const line = readCommandLine(['-f', 'a.yaml', 'up']);
-    expect(line).toMatchObject({ docker: [], command: 'up', args: [] });
+    expect(line).toMatchObject({ isPlugin: false, docker: [], command: 'up', args: [] });
     expect(valuesOf(line.compose, 'file')).toEqual(['a.yaml']);
   });
 
@@ -32,6 +32,8 @@ describe('the command line of docker dso', () => {
   });
 
   test('can be empty', () => {
-    expect(readCommandLine(['dso'])).toEqual({ docker: [], compose: [], args: [] });
+    expect(readCommandLine(['dso'])).toEqual({
+      ...{ isPlugin: true, docker: [], compose: [], args: [] },
+    });
   });
 });

@@ -2,6 +2,8 @@ import { type Part, composeFlags, dockerFlags, readFlags, valuesOf } from './fla
 
 /** The command line of `docker dso`. */
 export type CommandLine = {
+  /** Whether Docker has started it. */
+  readonly isPlugin: boolean;
   /** Docker's own flags, such as `--context`: they stand before `dso`. */
   readonly docker: readonly string[];
   /** Compose's flags, such as `-f`: they stand before the command. */
@@ -28,6 +30,7 @@ export function readCommandLine(words: readonly string[]): CommandLine {
   const mode = valuesOf(parts, 'mode').at(-1);
   const [command, ...args] = rest;
   return {
+    isPlugin,
     docker: isPlugin ? own.flatMap((part) => part.words) : [],
     compose: parts.filter(({ flag }) => flag !== 'config' && flag !== 'mode'),
     ...(config !== undefined && { config }),

@@ -1,3 +1,4 @@
+import type { StoreType } from '../../core/host-store.ts';
 import type { AgentInfo, SecretReader, StoreInfo } from '../agent-api.ts';
 import { type Finding, failed, failedBy, fine, seeLog } from './findings.ts';
 
@@ -37,13 +38,18 @@ async function checkStore(
   } catch (thrown) {
     return failedBy(name, thrown);
   }
-  const isVault = type === 'vault' || type === 'openbao';
+  return fine(name, undefined, loginNote(type, authMethod));
+}
+
+/** Vault, and what has its interface. */
+export function isVault(type: StoreType): boolean {
+  return type === 'vault' || type === 'openbao';
+}
+
+/** How a login that works today can fail later. Undefined: no reason is known. */
+export function loginNote(type: StoreType, method: string | undefined): string | undefined {
   const program = type === 'openbao' ? 'bao' : 'vault';
-  return isVault && authMethod === 'approle'
-    ? fine(
-        name,
-        undefined,
-        `the next login comes after token_max_ttl, and needs a secret id that is valid then; see secret_id_ttl in: ${program} read auth/approle/role/ROLE`,
-      )
-    : fine(name);
+  return isVault(type) && method === 'approle'
+    ? `the secret id can expire before the next login, which comes after token_max_ttl; see secret_id_ttl in: ${program} read auth/approle/role/ROLE`
+    : undefined;
 }

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { SecretReader } from '../agent-api.ts';
 import type { Environment } from '../compose/docker.ts';
 import { isVolumeOf } from '../model/volumes.ts';
-import { findLocalPlaces } from './user-places.ts';
+import { findLocalPlaces, lockPlaces } from './user-places.ts';
 
 /** What `docker dso down` does of local mode. It reads no configuration, and opens no store. */
 export class LocalCleanup implements Pick<SecretReader, 'deleteProject' | 'mayHaveProjects'> {
@@ -23,10 +23,12 @@ export class LocalCleanup implements Pick<SecretReader, 'deleteProject' | 'mayHa
   async deleteProject(project: string): Promise<void> {
     const places = await findLocalPlaces(this.#env);
     if (places === undefined) return;
-    for (const directory of [places.volumes, places.records])
-      for (const name of await namesIn(directory))
-        if (isVolumeOf(project, name))
-          await rm(join(directory, name), { recursive: true, force: true });
+    await lockPlaces(places).run(async () => {
+      for (const directory of [places.volumes, places.records])
+        for (const name of await namesIn(directory))
+          if (isVolumeOf(project, name))
+            await rm(join(directory, name), { recursive: true, force: true });
+    });
   }
 }
 

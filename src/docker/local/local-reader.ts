@@ -39,7 +39,12 @@ import { LocalCleanup } from './local-cleanup.ts';
 import { goneStatuses, isLocal, serviceOf } from './local-containers.ts';
 import { type LocalRecord, LocalRecords } from './local-records.ts';
 import { type LocalDelivery, writeLocalVolumes } from './local-volumes.ts';
-import { type LocalPlaces, findLocalPlaces, prepareLocalPlaces } from './user-places.ts';
+import {
+  type LocalPlaces,
+  findLocalPlaces,
+  lockPlaces,
+  prepareLocalPlaces,
+} from './user-places.ts';
 
 /** The stores of a user, open. */
 export type LocalStores = {
@@ -200,8 +205,8 @@ export class LocalReader implements SecretReader {
 
   async #records(): Promise<readonly LocalRecord[]> {
     const places = await findLocalPlaces(this.#options.env);
-    const isThere = await this.mayHaveProjects();
-    return isThere && places !== undefined ? new LocalRecords(places.records).load() : [];
+    if (places === undefined || !(await this.mayHaveProjects())) return [];
+    return lockPlaces(places).run(() => new LocalRecords(places.records).load());
   }
 
   async #write(deliveries: readonly LocalDelivery[]): Promise<void> {
@@ -217,8 +222,7 @@ export class LocalReader implements SecretReader {
       warn(
         `${places.volumes} is mounted with noexec: with newer versions of runc, containers cannot start the shim from it; mount it with exec`,
       );
-    const shim = await installShim(places.directory);
-    await writeLocalVolumes(deliveries, places, { shim, now: now() });
+    await writeLocalVolumes(deliveries, places, { installShim, now: now() });
   }
 
   async #withStores<T>(

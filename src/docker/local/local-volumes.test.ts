@@ -49,7 +49,7 @@ const deliveryOf = (password: string, tls: string): Delivery => ({
 });
 const write = (delivery: Delivery, now: number, wanted = injection): Promise<void> =>
   writeLocalVolumes([{ wanted: { injection: wanted, stores: {} }, delivery }], places(), {
-    shim,
+    installShim: async () => shim,
     now,
   });
 const volume = (name: string): string => join(places().volumes, name);
@@ -103,6 +103,16 @@ test('writes files again if dso.yaml gives them another mode, or if they are gon
   rmSync(volume('dsofiles_shop.app'), { recursive: true });
   await write(deliveryOf('p1', 't1'), 3, other);
   expect(existsSync(volume('dsofiles_shop.app/tls'))).toBe(true);
+});
+
+test('commands that write at once leave what one of them has written', async () => {
+  const numbers = Array.from({ length: 8 }, (_, index) => index);
+  await Promise.all(numbers.map((each) => write(deliveryOf(`p${each}`, `t${each}`), each)));
+  const { secrets } = (await recordOf()).current;
+  const env = readFileSync(join(volume('dso_shop.app'), 'env'), 'utf8');
+  const file = readFileSync(join(volume('dsofiles_shop.app'), 'tls'), 'utf8');
+  expect(secrets['env/PASSWORD']).toBe(`dso://db v-${/=(.*)\0/.exec(env)?.[1]}`);
+  expect(secrets['files/tls']).toBe(`dso://tls v-${file}`);
 });
 
 test('a record has no value', async () => {

@@ -7,26 +7,42 @@ import { type Delivery, type Wanted, variableKey } from '../delivery/deliver.ts'
 import { isSameDelivery, recordOf } from '../delivery/delivery-record.ts';
 import { writeFilesVolume, writeVariablesVolume } from '../volume/volume-files.ts';
 import { type LocalRecord, LocalRecords } from './local-records.ts';
-import type { LocalPlaces } from './user-places.ts';
+import { type LocalPlaces, lockPlaces } from './user-places.ts';
 
 /** What {@link writeLocalVolumes} writes for one service. */
 export type LocalDelivery = { readonly wanted: Wanted; readonly delivery: Delivery };
 
+/** Options of {@link writeLocalVolumes}. */
+export type WriteOptions = {
+  /** Copies the shim into a directory. @returns its path @throws SecretError */
+  readonly installShim: (directory: string) => Promise<string>;
+  /** Milliseconds since the epoch. */
+  readonly now: number;
+};
+
 /**
- * Writes what the containers of services mount. Files that are as they were stay untouched.
- * @param options.shim the copy that `installShim` has made
- * @param options.now milliseconds since the epoch
+ * Writes what the containers of services mount. Files that are as they were stay untouched. If
+ * several commands do this at once, they do it one after the other.
  * @throws SecretError
  */
 export async function writeLocalVolumes(
   deliveries: readonly LocalDelivery[],
-  { volumes, records: directory }: LocalPlaces,
-  { shim, now }: { readonly shim: string; readonly now: number },
+  places: LocalPlaces,
+  options: WriteOptions,
+): Promise<void> {
+  await lockPlaces(places).run(() => write(deliveries, places, options));
+}
+
+async function write(
+  deliveries: readonly LocalDelivery[],
+  { directory, volumes, records: recordsDirectory }: LocalPlaces,
+  { installShim, now }: WriteOptions,
 ): Promise<void> {
   // Every user of a container reads its volumes, which a stricter umask would prevent.
   const umask = process.umask(0o022);
   try {
-    const records = new LocalRecords(directory);
+    const shim = await installShim(directory);
+    const records = new LocalRecords(recordsDirectory);
     const before = new Map((await records.load()).map((record) => [nameOf(record), record]));
     for (const { wanted, delivery } of deliveries) {
       const { injection } = wanted;

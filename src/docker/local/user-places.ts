@@ -2,8 +2,9 @@ import { lstat, realpath } from 'node:fs/promises';
 import { isAbsolute, join } from 'node:path';
 import { SecretError, errorCodeOf, fileProblemOf } from '../../core/errors.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
+import { WriteLock } from '../../files/write-lock.ts';
 import type { Environment } from '../compose/docker.ts';
-import { makeDirectory } from '../host/host-files.ts';
+import { makeDirectory, writeError } from '../host/host-files.ts';
 import { placesBelow } from '../setup/places.ts';
 import { isInMemory } from '../volume/mount-table.ts';
 
@@ -75,6 +76,15 @@ export async function prepareLocalPlaces(
     if (thrown instanceof SecretError) throw thrown;
     throw refuse(errorCodeOf(thrown) ?? fileProblemOf(thrown), thrown);
   }
+}
+
+/** One command at a time writes to the places, or reads what others write there. */
+export function lockPlaces({ directory }: LocalPlaces): WriteLock {
+  return new WriteLock({
+    path: join(directory, 'lock'),
+    description: `directory ${sanitizeUserText(directory)}`,
+    toError: (thrown) => writeError(directory, thrown),
+  });
 }
 
 async function checkOwner(

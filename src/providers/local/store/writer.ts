@@ -2,6 +2,7 @@ import { mkdir, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { SecretError, errorCodeOf } from '../../../core/errors.ts';
 import { sanitizeUserText } from '../../../core/safe-text.ts';
+import { WriteLock } from '../../../files/write-lock.ts';
 import { generateIdentity, recipientOf } from './age.ts';
 import type { StoreDocument } from './document.ts';
 import { type StoreFile, describeFile, fileError } from './atomic-file.ts';
@@ -13,7 +14,6 @@ import {
   writeEncryptedStore,
   toStoreFiles,
 } from './encrypted-store.ts';
-import { WriteLock } from './write-lock.ts';
 
 /**
  * Changes a local store. One writer at a time over all processes. Each change is complete or does
@@ -98,7 +98,12 @@ export class StoreWriter {
       storeFile: await resolveLinks(unresolvedFiles.store),
       keyFile: await resolveLinks(unresolvedFiles.key),
     });
-    return new WriteLock(files.store).run(async (assertHeld) => work(files, assertHeld));
+    const lock = new WriteLock({
+      path: files.store.path,
+      description: describeFile(files.store),
+      toError: (thrown) => fileError('write', files.store, thrown),
+    });
+    return lock.run(async (assertHeld) => work(files, assertHeld));
   }
 }
 

@@ -3,19 +3,28 @@ import { readFile, readdir, readlink, stat, unlink, writeFile } from 'node:fs/pr
 import { hostname } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { SecretError, errorCodeOf } from '../../../core/errors.ts';
-import { sanitizeUserText } from '../../../core/safe-text.ts';
-import { type StoreFile, describeFile, fileError } from './atomic-file.ts';
+import { SecretError, errorCodeOf } from '../core/errors.ts';
+import { sanitizeUserText } from '../core/safe-text.ts';
 
 /** A lock file of another host counts for this time: its process cannot be checked from here. */
 const foreignLockMaxAgeMs = 60_000;
 /** After half of that time, the holder of a lock must not write any more. */
 const maxHoldMs = foreignLockMaxAgeMs / 2;
 
+/** What a {@link WriteLock} keeps writers of apart. */
+export type Locked = {
+  /** The lock files stand beside it. It is absolute and has no symbolic links. */
+  readonly path: string;
+  /** For messages, such as `local store /var/lib/keyferry/store.age`. */
+  readonly description: string;
+  /** Makes an error of the file system one of the caller's. */
+  readonly toError: (thrown: unknown) => SecretError;
+};
+
 /**
- * Keeps writers of one file apart, in this process and in others.
+ * Keeps writers of one file or directory apart, in this process and in others.
  *
- * Each writer creates a lock file of its own beside the file. The name holds the process. Then the
+ * Each writer creates a lock file of its own beside it. The name holds the process. Then the
  * writer lists the lock files. It holds the lock if it finds no other active one. Otherwise it
  * removes its lock file and tries again. Of two writers, the one that lists later sees both lock
  * files, so two writers never hold the lock together. A writer never takes over the lock file of
@@ -23,27 +32,26 @@ const maxHoldMs = foreignLockMaxAgeMs / 2;
  * when the kernel reports that its process is gone.
  */
 export class WriteLock {
-  readonly #file: StoreFile;
+  readonly #locked: Locked;
   readonly #directory: string;
   readonly #prefix: string;
   readonly #waitMs: number;
   readonly #now: () => number;
 
   /**
-   * @param file its path is absolute and has no symbolic links
    * @param options.waitMs how long `run` waits for the lock, in ms; default 10 s
    * @param options.now milliseconds since the epoch; default Date.now
    */
   constructor(
-    file: StoreFile,
+    locked: Locked,
     {
       waitMs = 10_000,
       now = Date.now,
     }: { readonly waitMs?: number; readonly now?: () => number } = {},
   ) {
-    this.#file = file;
-    this.#directory = dirname(file.path);
-    this.#prefix = `${basename(file.path)}.claim-`;
+    this.#locked = locked;
+    this.#directory = dirname(locked.path);
+    this.#prefix = `${basename(locked.path)}.claim-`;
     this.#waitMs = waitMs;
     this.#now = now;
   }
@@ -51,7 +59,7 @@ export class WriteLock {
   /**
    * Waits for the lock and runs `work` alone. Before it writes, `work` calls `assertHeld`, which
    * throws when the work took so long that another writer could hold the lock.
-   * @throws SecretError STORE_TIMEOUT if the lock is not free in time, LOCAL_STORE_UNREADABLE, and
+   * @throws SecretError STORE_TIMEOUT if the lock is not free in time, what `toError` makes, and
    *   what `work` throws
    */
   async run<T>(work: (assertHeld: () => void) => Promise<T>): Promise<T> {
@@ -61,7 +69,7 @@ export class WriteLock {
       if (this.#now() - acquiredAt > maxHoldMs)
         throw new SecretError(
           'STORE_TIMEOUT',
-          `writing the ${describeFile(this.#file)} took too long; nothing was changed`,
+          `writing the ${this.#locked.description} took too long; nothing was changed`,
         );
     };
     try {
@@ -77,12 +85,11 @@ export class WriteLock {
       for (;;) {
         const ownLockFile = await this.#tryLock();
         if (ownLockFile !== undefined) return ownLockFile;
-        if (this.#now() > deadline)
-          throw lockTimeoutError(this.#file, this.#directory, await this.#findOtherLocks());
+        if (this.#now() > deadline) throw this.#timeoutError(await this.#findOtherLocks());
         await sleep(5 + Math.random() * 20);
       }
     } catch (thrown) {
-      throw fileError('write', this.#file, thrown);
+      throw thrown instanceof SecretError ? thrown : this.#locked.toError(thrown);
     }
   }
 
@@ -121,20 +128,16 @@ export class WriteLock {
     const stats = await stat(join(this.#directory, lockFile)).catch(() => undefined);
     return stats !== undefined && this.#now() - stats.mtimeMs < foreignLockMaxAgeMs;
   }
-}
 
-function lockTimeoutError(
-  file: StoreFile,
-  directory: string,
-  lockFiles: readonly string[],
-): SecretError {
-  const lockFile = lockFiles[0];
-  return new SecretError('STORE_TIMEOUT', `another process is writing the ${describeFile(file)}`, {
-    hint:
-      lockFile === undefined
-        ? 'try again'
-        : `try again; if no such process runs, remove ${sanitizeUserText(join(directory, lockFile))}`,
-  });
+  #timeoutError([lockFile]: readonly string[]): SecretError {
+    const { description } = this.#locked;
+    return new SecretError('STORE_TIMEOUT', `another process is writing the ${description}`, {
+      hint:
+        lockFile === undefined
+          ? 'try again'
+          : `try again; if no such process runs, remove ${sanitizeUserText(join(this.#directory, lockFile))}`,
+    });
+  }
 }
 
 async function isProcessRunning(pid: number, startTime: string): Promise<boolean> {
