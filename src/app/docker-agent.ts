@@ -4,6 +4,8 @@ import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import type { DockerAgentSettings } from '../config/docker-agent-settings.ts';
 import { DockerAgent } from '../docker/agent/agent.ts';
+import { leasesInSwarm } from '../docker/agent/swarm-secrets.ts';
+import { refuseLeases } from '../docker/delivery/refuse-leases.ts';
 import { Engine } from '../docker/engine/engine.ts';
 import { createRunProgram } from '../docker/run-program.ts';
 import { prepareTmpfs } from '../docker/volume/tmpfs.ts';
@@ -56,6 +58,7 @@ export async function composeDockerAgent({
     ...{ host, env, log, registry, refreshInterval, maxStale, firstMountPatience },
     caFile: settings.caFile,
     presence: (instance) => agent.presence(instance),
+    wrapStore: (store, name) => refuseLeases(store, name, leasesInSwarm),
     versionKey: await loadVersionKey(settings.stateDir),
   });
   const agent: DockerAgent = new DockerAgent({

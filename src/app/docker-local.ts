@@ -4,8 +4,8 @@ import { Registry } from 'prom-client';
 import { SecretError } from '../core/errors.ts';
 import { escapeUnprintable, sanitizeUserText } from '../core/safe-text.ts';
 import type { Docker } from '../docker/compose/docker.ts';
+import { type LeaseRefusal, refuseLeases } from '../docker/delivery/refuse-leases.ts';
 import { LocalReader } from '../docker/local/local-reader.ts';
-import { refuseLeases } from '../docker/local/refuse-leases.ts';
 import { userConfigFile } from '../docker/local/user-places.ts';
 import { placesBelow } from '../docker/setup/places.ts';
 import { installShim } from '../docker/volume/shim-file.ts';
@@ -24,6 +24,12 @@ export type ComposeLocalDeps = {
   /** The file of the plugin. */
   readonly program: string;
   readonly stderr: Output;
+};
+
+const leasesInLocalMode: LeaseRefusal = {
+  isRefused: () => true,
+  reason: 'in local mode nothing renews it',
+  hint: 'start its service with the agent: sudo docker dso system setup',
 };
 
 /** The composition root of local mode: as that of the agent, for one command. */
@@ -49,7 +55,8 @@ export function composeLocalReader(deps: ComposeLocalDeps): LocalReader {
     },
     openStores: async (host, keyDirectory) =>
       createHostPipeline({
-        ...{ host, env, log, registry: new Registry(), wrapStore: refuseLeases },
+        ...{ host, env, log, registry: new Registry() },
+        wrapStore: (store, name) => refuseLeases(store, name, leasesInLocalMode),
         caFile: env.DSO_CA_FILE === '' ? undefined : env.DSO_CA_FILE,
         versionKey: await loadVersionKey(keyDirectory),
         // Nothing is cached before, and nothing after.

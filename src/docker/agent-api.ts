@@ -43,6 +43,17 @@ export type AgentInfo = {
   };
   /** Whether the grants of the host limit what applications read. */
   readonly hasGrants: boolean;
+  /** The secrets of a swarm whose last request has failed. Absent: none. */
+  readonly swarmFailures?: readonly SwarmFailure[];
+};
+
+/** Why a service of a swarm has not got a secret. */
+export type SwarmFailure = {
+  /** `STACK/SERVICE`; `SERVICE/SERVICE` without a stack. */
+  readonly service: string;
+  /** Its name in the swarm. */
+  readonly secret: string;
+  readonly failure: AgentFailure;
 };
 
 /** A store of the host's configuration. */

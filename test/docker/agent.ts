@@ -13,6 +13,8 @@ import { Redacted } from '../../src/core/redacted.ts';
 import { DockerAgent } from '../../src/docker/agent/agent.ts';
 import { compileGrants } from '../../src/docker/delivery/authorize.ts';
 import { deliver } from '../../src/docker/delivery/deliver.ts';
+import { leasesInSwarm } from '../../src/docker/agent/swarm-secrets.ts';
+import { refuseLeases } from '../../src/docker/delivery/refuse-leases.ts';
 import type { RecoveryDelays } from '../../src/docker/agent/engine-recovery.ts';
 import type { RotationDelays } from '../../src/docker/rotation/rotator.ts';
 import { Stores } from '../../src/docker/delivery/stores.ts';
@@ -142,7 +144,8 @@ export class TestAgent {
     const read = readDsoConfig(config, 'dso.yaml');
     const host = { file: '/etc/dso/dso.yaml', config: read.config! };
     const stores = new Stores({
-      openStore: async ({ type }) => (type === 'local' ? localStore : store).open(),
+      openStore: async ({ type }, name) =>
+        refuseLeases((type === 'local' ? localStore : store).open(), name, leasesInSwarm),
       isGranted: compileGrants(host.config.agent.grants),
       host,
     });

@@ -1,4 +1,4 @@
-import { chmod, mkdir, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { requestOver } from '../docker/agent.ts';
 import { nodeFlags } from '../../src/docker/setup/unit.ts';
@@ -139,6 +139,8 @@ export async function startDockerEnvironment(
     /** Writes a file that only root can read. */
     writeFile: (name: string, text: string): Promise<void> =>
       writeFile(file(name), text, { mode: 0o600 }),
+    /** dso.yaml of the host. */
+    readConfig: () => readFile(file('dso.yaml'), 'utf8'),
     /** Replaces dso.yaml of the host, and starts the agent with it. */
     async configure(text: string): Promise<void> {
       await writeFile(file('dso.yaml'), text);

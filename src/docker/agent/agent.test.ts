@@ -72,7 +72,9 @@ async function statusOf(agent: TestAgent, service = 'app'): Promise<ServiceStatu
 describe('the volume driver', () => {
   test('says what it is', async () => {
     const agent = await start();
-    expect(await agent.driver('Plugin.Activate')).toMatchObject({ Implements: ['VolumeDriver'] });
+    expect(await agent.driver('Plugin.Activate')).toMatchObject({
+      Implements: ['VolumeDriver', 'secretprovider'],
+    });
     expect(await agent.driver('Capabilities')).toMatchObject({ Capabilities: { Scope: 'local' } });
   });
 
@@ -129,8 +131,8 @@ describe('the volume driver', () => {
     );
     const notJson = await send('/VolumeDriver.Mount', '{');
     expect(notJson.json).toEqual({ Err: 'the request is not JSON' });
-    const large = await send('/VolumeDriver.Mount', 'x'.repeat(70_000));
-    expect(large.json).toEqual({ Err: 'the request has more than 65536 bytes' });
+    const large = await send('/VolumeDriver.Mount', 'x'.repeat(4_194_305));
+    expect(large.json).toEqual({ Err: 'the request has more than 4194304 bytes' });
     for (const path of ['/VolumeDriver.Format', '/constructor', '/v1/info'])
       expect(await send(path, '{}')).toMatchObject({ status: 404 });
     expect(await requestOver(socket, 'GET', '/VolumeDriver.List')).toMatchObject({ status: 404 });

@@ -30,12 +30,15 @@ import { EngineRecovery, type RecoveryDelays } from './engine-recovery.ts';
 import { type Handle, JsonServer } from './json-server.ts';
 import { LeaseKeeper, type LeaseKeeperDeps } from './lease-keeper.ts';
 import { readMountRecord } from './mount-record.ts';
+import { createPlugin, pluginContentType, toPluginError } from './plugin-protocol.ts';
 import { Projects } from './projects.ts';
 import { RequestLimits } from './request-limits.ts';
+import { secretProvider } from './secret-provider.ts';
 import { SecretWatch } from './secret-watch.ts';
 import type { ServiceMounts } from './service-mounts.ts';
 import { StoreRequests } from './store-requests.ts';
-import { createVolumeDriver, pluginContentType, toDriverError } from './volume-driver.ts';
+import { SwarmSecrets, isOfSwarm } from './swarm-secrets.ts';
+import { volumeDriver } from './volume-driver.ts';
 
 /** What a {@link DockerAgent} needs. */
 export type DockerAgentOptions = {
@@ -68,8 +71,8 @@ export type DockerAgentOptions = {
 const mountMs = 110_000;
 
 /**
- * The host agent of `docker dso`: a volume driver of the container engine, and the API of the
- * plugin.
+ * The host agent of `docker dso`: a volume driver of the container engine, a provider of secrets
+ * for a swarm, and the API of the plugin.
  */
 export class DockerAgent {
   readonly #options: DockerAgentOptions;
@@ -85,6 +88,7 @@ export class DockerAgent {
   /** Without an engine, containers get new files and nothing else. */
   readonly #rotator: Rotator | undefined;
   readonly #leases: LeaseKeeper;
+  readonly #swarm: SwarmSecrets;
   #projects: Projects | undefined;
 
   constructor(options: DockerAgentOptions) {
@@ -145,20 +149,25 @@ export class DockerAgent {
       ),
       onError: toFailureResponse,
     });
+    this.#swarm = new SwarmSecrets({ ...options, limits: this.#limits });
     this.#plugin = new JsonServer({
       ...{ path: pluginSocket, flag: '--plugin-socket', mode: 0o600, log },
       contentType: pluginContentType,
-      maxBodyBytes: 64 * 1024,
-      handle: createVolumeDriver({
-        create: (name) => this.#created.add(name),
-        remove: (name) => this.#remove(name),
-        list: () => this.#created.list(),
-        has: (name) => this.#created.has(name),
-        pathOf: (name) => join(volumesDir, name),
-        mount: (name, id, signal) => this.#limits.track(this.#mount(name, id, signal)),
-        unmount: (name, id) => this.#unmount(name, id),
-      }),
-      onError: toDriverError,
+      // A request of a swarm has all labels of the service.
+      maxBodyBytes: 4 * 1024 * 1024,
+      handle: createPlugin([
+        volumeDriver({
+          create: (name) => this.#created.add(name),
+          remove: (name) => this.#remove(name),
+          list: () => this.#created.list(),
+          has: (name) => this.#created.has(name),
+          pathOf: (name) => join(volumesDir, name),
+          mount: (name, id, signal) => this.#limits.track(this.#mount(name, id, signal)),
+          unmount: (name, id) => this.#unmount(name, id),
+        }),
+        secretProvider((request, signal) => this.#limits.track(this.#swarm.read(request, signal))),
+      ]),
+      onError: toPluginError,
     });
   }
 
@@ -201,7 +210,8 @@ export class DockerAgent {
   }
 
   /** Whether a lease that was read for a service is still needed. */
-  presence(instance: string): 'here' | 'gone' {
+  presence(instance: string): 'here' | 'gone' | 'unknown' {
+    if (isOfSwarm(instance)) return 'unknown';
     const [project = '', service = ''] = instance.split('/');
     return this.#projects?.find(project, service)?.mounts.keepsLeases === true ? 'here' : 'gone';
   }
@@ -284,10 +294,12 @@ export class DockerAgent {
   #info(): AgentInfo {
     const { version, host, engine } = this.#options;
     const problem = this.#recovery?.problem;
+    const { failures } = this.#swarm;
     const failure = problem && { failure: toFailure(problem) };
     return {
       ...describeHost(version, host),
       ...(engine && { engine: { socket: engine.socketPath, ...failure } }),
+      ...(failures.length > 0 && { swarmFailures: failures }),
     };
   }
 

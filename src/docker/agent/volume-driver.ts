@@ -1,7 +1,7 @@
 import { SecretError } from '../../core/errors.ts';
-import { sanitizeUserText, statusText } from '../../core/safe-text.ts';
+import { sanitizeUserText } from '../../core/safe-text.ts';
 import { isVolumeName } from '../model/volumes.ts';
-import type { Handle, JsonResponse } from './json-server.ts';
+import type { PluginFields, PluginInterface } from './plugin-protocol.ts';
 
 /** What the engine asks a volume driver for. Only `mount` reads a store. */
 export type VolumeActions = {
@@ -16,22 +16,13 @@ export type VolumeActions = {
   unmount(name: string, id: string): Promise<void>;
 };
 
-/** The media type of the protocol: https://docs.docker.com/engine/extend/plugin_api/. */
-export const pluginContentType = 'application/vnd.docker.plugins.v1.2+json';
-
-type Fields = Readonly<Record<string, unknown>>;
-
 /**
- * Serves the protocol of volume drivers:
+ * The protocol of volume drivers:
  * https://docs.docker.com/engine/extend/plugins_volume/#volume-plugin-protocol.
- * The engine shows the text of `Err` to the user.
  */
-export function createVolumeDriver(actions: VolumeActions): Handle {
+export function volumeDriver(actions: VolumeActions): PluginInterface {
   const volume = (name: string) => ({ Name: name, Mountpoint: actions.pathOf(name) });
-  const methods: Readonly<
-    Record<string, (fields: Fields, signal: AbortSignal) => Promise<object> | object>
-  > = {
-    '/Plugin.Activate': () => ({ Implements: ['VolumeDriver'] }),
+  const methods: PluginInterface['methods'] = {
     '/VolumeDriver.Capabilities': () => ({ Capabilities: { Scope: 'local' } }),
     '/VolumeDriver.Create': async (fields) => {
       const name = nameOf(fields);
@@ -59,27 +50,16 @@ export function createVolumeDriver(actions: VolumeActions): Handle {
     },
   };
 
-  function existing(fields: Fields): string {
+  function existing(fields: PluginFields): string {
     const name = nameOf(fields);
     if (actions.has(name)) return name;
     throw new SecretError('OBJECT_NOT_FOUND', `there is no volume ${sanitizeUserText(name)}`);
   }
 
-  return async ({ method, url, json, signal }) => {
-    const call = Object.hasOwn(methods, url.pathname) ? methods[url.pathname] : undefined;
-    if (call === undefined || method !== 'POST')
-      return { status: 404, json: { Err: 'this is the volume driver of docker dso' } };
-    const fields = typeof json === 'object' && json !== null ? (json as Fields) : {};
-    return { status: 200, json: { Err: '', ...(await call(fields, signal)) } };
-  };
+  return { name: 'VolumeDriver', methods };
 }
 
-/** The engine reads `Err` of a response with status 200, and shows it as it is. */
-export function toDriverError(error: SecretError): JsonResponse {
-  return { status: 200, json: { Err: statusText(error.summary) } };
-}
-
-function nameOf({ Name: name }: Fields): string {
+function nameOf({ Name: name }: PluginFields): string {
   if (typeof name === 'string' && isVolumeName(name)) return name;
   const shown = typeof name === 'string' ? sanitizeUserText(name) : 'that is missing';
   throw new SecretError('INVALID_REQUEST', `a volume of dso cannot have the name ${shown}`, {
@@ -87,7 +67,7 @@ function nameOf({ Name: name }: Fields): string {
   });
 }
 
-function idOf({ ID: id }: Fields): string {
+function idOf({ ID: id }: PluginFields): string {
   if (typeof id === 'string' && /^[A-Za-z0-9.-]{1,128}$/.test(id)) return id;
   throw new SecretError('INVALID_REQUEST', 'the mount has no valid ID', {
     hint: 'only a container engine should call this socket',

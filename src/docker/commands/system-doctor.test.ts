@@ -125,6 +125,21 @@ describe('docker dso system doctor', () => {
     expect(code).toBe(0);
   });
 
+  test('says why a service of a swarm has not got a secret, which the engine does not say', async () => {
+    const failure = { code: 'OBJECT_NOT_FOUND', message: 'there is no secret db', hint: 'make it' };
+    const swarmFailures = [
+      { service: 'shop/web', secret: 'db', failure },
+      { service: 'shop/web', secret: 'token', failure: { code: 'INTERNAL', message: 'it is odd' } },
+    ];
+    agent.state.info = { ...agent.state.info, swarmFailures };
+    const { lines, code } = await doctor();
+    expect(lines).toContain('secret db of shop/web ... there is no secret db; make it');
+    expect(lines).toContain(
+      'secret token of shop/web ... it is odd; look into the log of the agent: journalctl -u dso-agent',
+    );
+    expect(code).toBe(1);
+  });
+
   test('says why the agent cannot use the engine, and that it has no socket of it', async () => {
     const failure = {
       code: 'NOT_CONFIGURED',

@@ -6,6 +6,7 @@ import { type Finding, failedBy, fine, formatFindings } from '../doctor/findings
 import { checkBootOrder, checkSockets, checkVolumes } from '../doctor/host.ts';
 import { checkLocal } from '../doctor/local.ts';
 import { checkStores } from '../doctor/stores.ts';
+import { checkSwarm } from '../doctor/swarm.ts';
 import { placesBelow } from '../setup/places.ts';
 import { createRunProgram } from '../run-program.ts';
 import type { CommandContext } from './context.ts';
@@ -49,6 +50,7 @@ export function systemDoctorCommand(
                     checkSockets({ pluginSocket }, socket),
                     checkEngineAccess(info),
                     checkVolumes({ volumesDirectory: volumes }),
+                    checkSwarm(info),
                   ]
                 : []),
               checkBootOrder(places, createRunProgram(env)),

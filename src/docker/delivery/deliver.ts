@@ -19,7 +19,12 @@ import { fallbackVersion } from './delivery-record.ts';
 import type { Stores } from './stores.ts';
 
 /** What a service asks for, and the stores that its project names. */
-export type Wanted = { readonly injection: Injection; readonly stores: ProjectStores };
+export type Wanted = {
+  readonly injection: Injection;
+  readonly stores: ProjectStores;
+  /** See {@link Workload}. Default: the service of the Compose application. */
+  readonly instance?: string;
+};
 
 /** Everything that the containers of a service get, resolved at one time. */
 export type Delivery = {
@@ -85,7 +90,7 @@ const defaultMode = 0o444;
  * @throws SecretError the first failure, in the order in which the service asks for its secrets
  */
 export async function deliver(
-  { injection, stores: projectStores }: Wanted,
+  { injection, stores: projectStores, instance }: Wanted,
   { isStart = false, ...context }: DeliverContext,
   { mount, stores, host }: DeliverDeps,
 ): Promise<Delivery> {
@@ -94,7 +99,7 @@ export async function deliver(
     await stores.open(store);
     return mount(
       {
-        workload: workloadOf(injection, store.provider),
+        workload: workloadOf(injection, store.provider, instance),
         parameters: toParameters(items),
         permission: defaultMode,
       },
@@ -225,8 +230,11 @@ function groupByStore(
   return [...groups.values()];
 }
 
-function workloadOf(injection: Injection, provider: string): Workload {
-  const instance = instanceOf(injection);
+function workloadOf(
+  injection: Injection,
+  provider: string,
+  instance = instanceOf(injection),
+): Workload {
   return {
     tenant: injection.project,
     identity: { name: injection.service },

@@ -3,24 +3,37 @@ import type { HostStore } from '../../core/host-store.ts';
 import type { FetchRequest, FetchResult } from '../../core/provider.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 
+/** Which reads must not make a credential with an end, and what to tell the user. */
+export type LeaseRefusal = {
+  /** By `instance` of the workload. */
+  readonly isRefused: (instance: string) => boolean;
+  /** Why, as words that follow "and". */
+  readonly reason: string;
+  readonly hint: string;
+};
+
 /**
- * The store without its credentials with an end: in local mode nothing would renew them or give
- * them back. One that a read has made is given back at once, and the read fails.
+ * The store without its credentials with an end, where nothing would renew them or give them back.
+ * One that a read has made is given back at once, and the read fails.
  * @param name of the store, for messages
  */
-export function refuseLeases(store: HostStore, name: string): HostStore {
+export function refuseLeases(
+  store: HostStore,
+  name: string,
+  { isRefused, reason, hint }: LeaseRefusal,
+): HostStore {
   const refuseLease = async (
     { grant, signal }: FetchRequest,
     result: FetchResult,
   ): Promise<FetchResult> => {
     const lease = result.kind === 'value' ? result.value.lease : undefined;
-    if (lease === undefined) return result;
+    if (lease === undefined || !isRefused(grant.workload.instance)) return result;
     // If it cannot be given back, it ends by itself.
     await store.release?.(grant, lease, signal).catch(() => undefined);
     const error = new SecretError(
       'NOT_CONFIGURED',
-      `${sanitizeUserText(name)}: ${sanitizeUserText(grant.ref.name)} is a credential with an end, and in local mode nothing renews it`,
-      { hint: 'start its service with the agent: sudo docker dso system setup' },
+      `${sanitizeUserText(name)}: ${sanitizeUserText(grant.ref.name)} is a credential with an end, and ${reason}`,
+      { hint },
     );
     return { kind: 'failed', error };
   };
