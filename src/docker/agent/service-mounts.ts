@@ -6,19 +6,15 @@ import { isRecent } from '../../concurrency/time.ts';
 import { type SecretError, toSecretError } from '../../core/errors.ts';
 import { volumeNames } from '../model/volumes.ts';
 import { writeFilesVolume, writeVariablesVolume } from '../volume/volume-files.ts';
-import {
-  type Delivery,
-  type DeliverContext,
-  type Wanted,
-  variableKey,
-} from '../delivery/deliver.ts';
+import { type Delivery, type DeliverContext, type Wanted } from '../delivery/deliver.ts';
 import type { MountRecord } from './mount-record.ts';
 import {
-  type DeliveryRecord,
   changedVersions,
+  type DeliveryRecord,
   hasFallback,
   isSameDelivery,
   recordOf,
+  variableKey,
 } from '../delivery/delivery-record.ts';
 import type { StateDirectory } from '../delivery/state-file.ts';
 

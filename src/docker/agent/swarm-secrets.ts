@@ -8,9 +8,9 @@ import {
   type DeliverContext,
   type Delivery,
   type Wanted,
-  fileKey,
   instanceOf,
 } from '../delivery/deliver.ts';
+import { fileKey } from '../delivery/delivery-record.ts';
 import type { LeaseRefusal } from '../delivery/refuse-leases.ts';
 import { type DsoRef, formatReference, parseReference } from '../model/reference.ts';
 import type { RequestLimits } from './request-limits.ts';

@@ -15,7 +15,7 @@ import {
   fallbackOf,
 } from './effective-store.ts';
 import { type SecretItem, planItems, toParameters } from './items.ts';
-import { fallbackVersion } from './delivery-record.ts';
+import { fallbackVersion, fileKey, variableKey } from './delivery-record.ts';
 import type { Stores } from './stores.ts';
 
 /** What a service asks for, and the stores that its project names. */
@@ -45,16 +45,6 @@ export type UsedFallback = {
   readonly fallback: string;
   readonly error: SecretError;
 };
-
-/** The key of a variable in {@link Delivery.versions}. */
-export function variableKey(name: string): string {
-  return `env/${name}`;
-}
-
-/** The key of a file in {@link Delivery.versions}. */
-export function fileKey(path: string): string {
-  return `files/${path}`;
-}
 
 /** The unit to which a lease belongs: all containers of a service share one credential. */
 export function instanceOf({ project, service }: Pick<Injection, 'project' | 'service'>): string {

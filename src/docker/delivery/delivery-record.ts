@@ -1,13 +1,22 @@
 import * as z from 'zod';
 import { formatReference } from '../model/reference.ts';
 import type { Injection } from '../model/types.ts';
-import { fileKey, variableKey } from './deliver.ts';
+
+/** The key of a variable in the versions of a delivery. */
+export function variableKey(name: string): string {
+  return `env/${name}`;
+}
+
+/** The key of a file in the versions of a delivery. */
+export function fileKey(path: string): string {
+  return `files/${path}`;
+}
 
 /** The secrets that a service got, and when. */
 export type DeliveryRecord = {
   /** Milliseconds since the epoch. */
   readonly at: number;
-  /** By the keys of {@link Delivery.versions}: a reference, a space, and a version. */
+  /** By {@link variableKey} and {@link fileKey}: a reference, a space, and a version. */
   readonly secrets: Readonly<Record<string, string>>;
 };
 

@@ -3,8 +3,8 @@ import { formatReference } from '../model/reference.ts';
 import type { DsoRef } from '../model/reference.ts';
 import { type SecretStatus, type ServiceStatus, toFailure } from '../agent-api.ts';
 import type { SecretError } from '../../core/errors.ts';
-import { type Wanted, fileKey, variableKey } from './deliver.ts';
-import { type DeliveryRecord, versionIn } from './delivery-record.ts';
+import { type Wanted } from './deliver.ts';
+import { type DeliveryRecord, fileKey, variableKey, versionIn } from './delivery-record.ts';
 
 /** A service, what it asks for, and what its containers have. */
 export type DeliveredService = {

@@ -1,5 +1,6 @@
 import type { DsoRef } from '../model/reference.ts';
-import { type Wanted, fileKey, variableKey } from './deliver.ts';
+import { type Wanted } from './deliver.ts';
+import { fileKey, variableKey } from './delivery-record.ts';
 import { type HostConfig, effectiveStore } from './effective-store.ts';
 
 /** A service, by what it asks for. */
