@@ -110,6 +110,10 @@ async function main(words: readonly string[]): Promise<number | undefined> {
     const { down } = await import('./docker/commands/down.ts');
     return down(await contextOf(line, docker));
   }
+  if (command === 'exec') {
+    const { withShim } = await import('./docker/commands/exec.ts');
+    return passThrough(await withShim(line, docker), command, docker);
+  }
   if (!isOwnCommand(command)) return passThrough(line, command, docker);
   const { runOwn } = await import('./docker/commands/run-own.ts');
   await runOwn(await contextOf(line, docker));

@@ -1,93 +1,34 @@
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import { spawn } from 'node:child_process';
-import { mkdir, mkdtemp, realpath, rm, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ServiceStatus } from '../src/docker/agent-api.ts';
+import { type PluginHost, type Services, model, startPluginHost, withSecret } from './docker/plugin.ts';
 import { builtPlugin } from './driver/bundle.ts';
-import { type FakeDockerAgent, startFakeDockerAgent } from './fakes/docker-agent.ts';
-import { type DockerAnswer, type FakeDocker, createFakeDocker } from './fakes/docker-cli.ts';
+import type { FakeDockerAgent } from './fakes/docker-agent.ts';
+import type { DockerAnswer, FakeDocker } from './fakes/docker-cli.ts';
 
-let plugin: string;
-beforeAll(async () => {
-  plugin = await builtPlugin();
-}, 120_000);
-
+let host: PluginHost;
 let folder: string;
 let docker: FakeDocker;
 let agent: FakeDockerAgent;
+let run: PluginHost['run'];
+let runWords: PluginHost['runWords'];
+beforeAll(() => builtPlugin(), 120_000);
 beforeEach(async () => {
-  folder = await realpath(await mkdtemp(join(tmpdir(), 'kf-dso-')));
-  [docker, agent] = await Promise.all([createFakeDocker(folder), startFakeDockerAgent(folder)]);
-  await mkdir(join(folder, 'app'));
+  host = await startPluginHost();
+  ({ folder, docker, agent, run, runWords } = host);
 });
-afterEach(async () => {
-  await agent.server.close();
-  await rm(folder, { recursive: true });
-});
+afterEach(() => host.stop());
 
-type Result = { readonly code: number | null; readonly stdout: string; readonly stderr: string };
-type RunOptions = {
-  readonly env?: Readonly<Record<string, string>>;
-  readonly input?: string;
-  /** Called with the process when it has written to its output. */
-  readonly onOutput?: (kill: (signal: NodeJS.Signals) => void) => void;
-};
+const write = (name: string, text: string): Promise<void> => host.write(name, text);
 
-/** Runs the plugin as Docker does: `docker dso up` has the words `dso up`. */
-function run(line: string, options: RunOptions = {}): Promise<Result> {
-  return runWords(line.split(' '), options);
-}
-
-async function runWords(
-  words: readonly string[],
-  { env = {}, input, onOutput }: RunOptions = {},
-): Promise<Result> {
-  const child = spawn(plugin, words, {
-    cwd: join(folder, 'app'),
-    env: {
-      PATH: `${docker.bin}:${process.env.PATH ?? ''}`,
-      DSO_AGENT_SOCKET: agent.socket,
-      ...env,
-    },
-  });
-  child.stdin.end(input);
-  const output = { stdout: '', stderr: '' };
-  for (const name of ['stdout', 'stderr'] as const)
-    child[name].setEncoding('utf8').on('data', (text: string) => {
-      output[name] += text;
-      onOutput?.((signal) => void child.kill(signal));
-    });
-  const code = await new Promise<number | null>((resolve) => child.on('close', resolve));
-  return { code, ...output };
-}
-
-const write = (name: string, text: string): Promise<void> =>
-  writeFile(join(folder, 'app', name), text);
-
-type Services = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
-
-/** The answer of `docker compose config`, which also is what the file would say. */
-function model(services: Services): DockerAnswer {
-  return {
-    when: 'config --format json$',
-    stdout: JSON.stringify({ name: 'shop', services, networks: { default: {} } }),
-  };
-}
-
-const withSecret = {
-  ...{ image: 'my-app:latest', command: null, entrypoint: null },
-  environment: { DB_PASSWORD: 'dso://my-app/db#password', NODE_ENV: 'production' },
-};
 const facts = { Cmd: ['node', 'server.js'], Env: ['PATH=/usr/bin:/bin'] };
 const image = (config: object = facts): string => `${JSON.stringify({ config, os: 'linux' })}\n`;
 const images = { when: '(^| )image inspect', stdout: image() };
 const noImages = { when: '^image inspect', stderr: 'Error: No such image: x\n', code: 1 };
 
 /** The words of each call. */
-async function lines(): Promise<readonly string[]> {
-  return (await docker.calls()).map(({ args }) => args.join(' '));
-}
+const lines = (): Promise<readonly string[]> => host.lines();
 
 /** The last call. */
 async function lastCall() {
@@ -147,7 +88,6 @@ describe('commands of Compose', () => {
   test.each([
     ['dso ps', 'compose ps'],
     ['dso logs app', 'compose logs app'],
-    ['dso exec -T app env', 'compose exec -T app env'],
     [
       'dso -f a.yaml -p x --profile debug restart app',
       'compose -f a.yaml -p x --profile debug restart app',

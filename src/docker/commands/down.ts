@@ -1,6 +1,6 @@
 import type { SecretReader } from '../agent-api.ts';
 import { commandFlags, isOn, readFlags, valuesOf } from '../compose/flags.ts';
-import { loadModel } from '../compose/model.ts';
+import { findProjectName } from '../compose/model.ts';
 import { LocalCleanup } from '../local/local-cleanup.ts';
 import { isVolumeOf } from '../model/volumes.ts';
 import type { CommandContext } from './context.ts';
@@ -21,7 +21,7 @@ export async function down(context: CommandContext): Promise<number> {
   const readsStdin = valuesOf(line.compose, 'file').includes('-');
   const isWhole = !isPartial && !isTrial && !readsStdin;
   const readers = isWhole ? await readersToTell(context) : [];
-  const asked = readers.length > 0 ? nameOfProject(context) : undefined;
+  const asked = readers.length > 0 ? findProjectName(docker, line.compose) : undefined;
   const words = line.compose.flatMap((part) => part.words);
   const code = await docker.run(['compose', ...words, 'down', ...line.args]);
   const name = await asked;
@@ -48,14 +48,4 @@ async function removeVolumes({ docker, agent }: CommandContext, project: string)
   const { stdout } = await docker.capture(['volume', 'ls', '--quiet', '--filter', filter]);
   const volumes = stdout.split('\n').filter((name) => isVolumeOf(project, name));
   if (volumes.length > 0) await docker.capture(['volume', 'rm', ...volumes]);
-}
-
-/** Undefined if it cannot be found out. */
-async function nameOfProject({ line, docker }: CommandContext): Promise<string | undefined> {
-  const named = valuesOf(line.compose, 'project-name').at(-1);
-  if (named !== undefined) return named;
-  const { model } = await loadModel({ docker, flags: line.compose }).catch(() => ({
-    model: undefined,
-  }));
-  return typeof model?.name === 'string' ? model.name : undefined;
 }

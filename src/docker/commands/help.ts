@@ -13,9 +13,9 @@ values of a store, and docker inspect does not show them.
 Commands:
 ${lines.join('\n')}
 
-Commands of Compose, with secrets: create, run, scale, up, watch
-All other commands of Compose, unchanged: build, config, down, exec, logs, ps,
-pull, restart, stop and so on; docker compose --help lists them.
+Commands of Compose, with secrets: create, exec, run, scale, up, watch
+All other commands of Compose, unchanged: build, config, down, logs, ps, pull,
+restart, stop and so on; docker compose --help lists them.
 
 Options:
   -f, --file, -p, --project-name, --profile and all others of docker compose

@@ -8,7 +8,7 @@ import { runOnModel } from '../compose/run-model.ts';
 import { namedServices, selectServices } from '../compose/selection.ts';
 import { mentionsReference } from '../model/reference.ts';
 import { imagesNeeded, rewrite } from '../model/rewrite.ts';
-import { secretsDirectory } from '../model/volumes.ts';
+import { shimWords } from '../model/volumes.ts';
 import type { DsoProblem } from '../problem.ts';
 import { checkStores, loadApplication, projectStores, withHostStores } from './application.ts';
 import type { CommandContext } from './context.ts';
@@ -123,7 +123,7 @@ function readStartLine({ command = '', args }: CommandContext['line']): StartLin
 /** A program of its own in place of the entrypoint starts with the secrets, too. */
 function withShim(part: Part): Part {
   if (part.flag !== 'entrypoint' || part.value === undefined) return part;
-  const value = `${secretsDirectory}/bin/dso-shim -- ${part.value}`;
+  const value = [...shimWords, part.value].join(' ');
   return { ...part, value, words: ['--entrypoint', value] };
 }
 

@@ -75,6 +75,13 @@ const commands: Readonly<Record<string, FlagNames>> = {
   },
   scale: { switches: ['dry-run', 'help h', 'no-deps'], values: [] },
   watch: { switches: ['dry-run', 'help h', 'no-up', 'prune', 'quiet'], values: [] },
+  exec: {
+    switches: [
+      ...['detach d', 'dry-run', 'help h', 'interactive i', 'no-TTY', 'no-tty T', 'privileged'],
+      'tty t',
+    ],
+    values: ['env e', 'index', 'user u', 'workdir w'],
+  },
   down: {
     switches: ['dry-run', 'help h', 'remove-orphans', 'volumes v'],
     values: ['rmi', 'timeout t'],

@@ -3,7 +3,7 @@ import { escapeUnprintable, sanitizeUserText } from '../../core/safe-text.ts';
 import { parseJsonText } from '../../formats/json.ts';
 import { type ComposeModel, isObject } from '../model/compose-model.ts';
 import type { Docker } from './docker.ts';
-import { type Part, without } from './flags.ts';
+import { type Part, valuesOf, without } from './flags.ts';
 import { findCompose, oldestCompose } from './compose-version.ts';
 
 /** What {@link loadModel} reads. */
@@ -35,6 +35,18 @@ export async function loadModel(input: ModelInput): Promise<LoadedModel> {
     return { code: printed.code, errors: printed.stderr };
   }
   return { model: parseModel(printed.stdout), warnings: printed.stderr };
+}
+
+/** The name of the application. Undefined if it cannot be found out without standard input. */
+export async function findProjectName(
+  docker: Docker,
+  flags: readonly Part[],
+): Promise<string | undefined> {
+  const named = valuesOf(flags, 'project-name').at(-1);
+  if (named !== undefined) return named;
+  if (valuesOf(flags, 'file').includes('-')) return undefined;
+  const { model } = await loadModel({ docker, flags }).catch(() => ({ model: undefined }));
+  return typeof model?.name === 'string' ? model.name : undefined;
 }
 
 function printModel({ docker, flags, input }: ModelInput, profiles: readonly string[]) {

@@ -8,6 +8,11 @@ export const secretsDirectory = '/run/dso';
 /** Where the files of `dsofile://` are in a container. */
 export const filesDirectory = '/run/secrets/dso';
 
+/** Where the shim is, and the programs that it stands in for. */
+export const shimDirectory = `${secretsDirectory}/bin`;
+/** What stands before a program that is to see the secrets. */
+export const shimWords = [`${shimDirectory}/dso-shim`, '--'] as const;
+
 /** Names of projects, as Compose has them, and of services. Those of volumes are made of both. */
 export const projectPattern = /^[a-z0-9][a-z0-9_-]{0,99}$/;
 export const servicePattern = /^[a-zA-Z0-9._-]{1,100}$/;

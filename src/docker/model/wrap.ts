@@ -1,8 +1,6 @@
 import type { JsonValue } from '../../formats/json.ts';
 import { type ImageFacts, type JsonObject, modelText, objectOf, textsOf } from './compose-model.ts';
-import { secretsDirectory } from './volumes.ts';
-
-const shim = [`${secretsDirectory}/bin/dso-shim`, '--'];
+import { shimDirectory, shimWords as shim } from './volumes.ts';
 
 /** What the engine uses where an image has no PATH. */
 const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -54,5 +52,5 @@ export function wrapHealthcheck(service: JsonObject, image: ImageFacts): JsonObj
 /** The PATH with the shim's directory before that of the service or of the image. */
 export function shadowPath(own: JsonValue | undefined, image: ImageFacts): string {
   const path = typeof own === 'string' ? own : modelText(image.path ?? defaultPath);
-  return `${secretsDirectory}/bin:${path}`;
+  return `${shimDirectory}:${path}`;
 }
