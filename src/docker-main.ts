@@ -114,6 +114,13 @@ async function main(words: readonly string[]): Promise<number | undefined> {
     const { withShim } = await import('./docker/commands/exec.ts');
     return passThrough(await withShim(line, docker), command, docker);
   }
+  if (command === 'ps') {
+    const [code, { reportFailures }] = await Promise.all([
+      passThrough(line, command, docker),
+      import('./docker/commands/ps.ts'),
+    ]);
+    return (await reportFailures(await contextOf(line, docker))) && code === 0 ? 1 : code;
+  }
   if (!isOwnCommand(command)) return passThrough(line, command, docker);
   const { runOwn } = await import('./docker/commands/run-own.ts');
   await runOwn(await contextOf(line, docker));

@@ -1,6 +1,7 @@
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { type PluginHost, model, startPluginHost, withSecret } from './docker/plugin.ts';
 import { builtPlugin } from './driver/bundle.ts';
+import type { ServiceStatus } from '../src/docker/agent-api.ts';
 import type { DockerAnswer } from './fakes/docker-cli.ts';
 
 let host: PluginHost;
@@ -82,5 +83,61 @@ describe('docker dso exec', () => {
     await host.docker.answer([listed, container(injected)]);
     await host.run('dso -p shop exec app id');
     expect(await lastLine()).toBe('compose -p shop exec app /run/dso/bin/dso-shim -- id');
+  });
+});
+
+describe('docker dso ps', () => {
+  const status: ServiceStatus = {
+    ...{ project: 'shop', service: 'app', state: 'ACTIVE', mounts: 1, secrets: [] },
+    rotation: { strategy: 'restart', state: 'idle' },
+  };
+  const failure = { code: 'DENIED', message: 'aws: no right to my-app/db', hint: 'grant it' };
+  const failed: ServiceStatus = { ...status, state: 'FAILED', failure };
+  const application = model({ app: withSecret });
+  const list = { when: ' ps', stdout: 'shop-app-1\n' };
+
+  test('is the command of Compose while nothing has failed', async () => {
+    host.agent.state.services = [status];
+    await host.docker.answer([list]);
+    const result = { code: 0, stdout: 'shop-app-1\n', stderr: '' };
+    expect(await host.run('dso -f a.yaml ps -a --format json app')).toEqual(result);
+    expect(await host.lines()).toEqual(['compose -f a.yaml ps -a --format json app']);
+  });
+
+  test('says what has failed of this application, and has exit code 1', async () => {
+    host.agent.state.services = [
+      ...[failed, { ...failed, project: 'other' }, { ...status, service: 'fine' }],
+      {
+        ...{ ...status, service: 'web' },
+        rotation: { strategy: 'rolling', state: 'failed', failure: { code: 'X', message: 'late' } },
+      },
+    ];
+    await host.docker.answer([application, list]);
+    expect(await host.run('dso ps')).toEqual({
+      ...{ code: 1, stdout: 'shop-app-1\n' },
+      stderr: `docker dso: app: the last start or read failed: aws: no right to my-app/db; grant it
+docker dso: web: the last rotation failed, and the agent tries again: late
+`,
+    });
+  });
+
+  test('keeps the exit code of Compose', async () => {
+    host.agent.state.services = [failed];
+    await host.docker.answer([application, { ...list, code: 14 }]);
+    expect((await host.run('dso ps')).code).toBe(14);
+  });
+
+  test.each(['ps --help', '-f - ps'])('adds nothing to %s', async (line) => {
+    host.agent.state.services = [failed];
+    expect(await host.run(`dso ${line}`)).toEqual({ code: 0, stdout: '', stderr: '' });
+    expect(await host.lines()).toEqual([`compose ${line}`]);
+  });
+
+  test('adds nothing if the agent does not answer', async () => {
+    await host.docker.answer([list]);
+    const env = { DSO_AGENT_SOCKET: '/no/agent.sock' };
+    expect(await host.run('dso ps', { env })).toEqual({
+      ...{ code: 0, stdout: 'shop-app-1\n', stderr: '' },
+    });
   });
 });

@@ -2,7 +2,13 @@ import { afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/
 import { symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ServiceStatus } from '../src/docker/agent-api.ts';
-import { type PluginHost, type Services, model, startPluginHost, withSecret } from './docker/plugin.ts';
+import {
+  type PluginHost,
+  type Services,
+  model,
+  startPluginHost,
+  withSecret,
+} from './docker/plugin.ts';
 import { builtPlugin } from './driver/bundle.ts';
 import type { FakeDockerAgent } from './fakes/docker-agent.ts';
 import type { DockerAnswer, FakeDocker } from './fakes/docker-cli.ts';
@@ -86,7 +92,7 @@ describe('docker dso as a plugin', () => {
 
 describe('commands of Compose', () => {
   test.each([
-    ['dso ps', 'compose ps'],
+    ['dso top', 'compose top'],
     ['dso logs app', 'compose logs app'],
     [
       'dso -f a.yaml -p x --profile debug restart app',

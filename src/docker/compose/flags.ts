@@ -82,6 +82,10 @@ const commands: Readonly<Record<string, FlagNames>> = {
     ],
     values: ['env e', 'index', 'user u', 'workdir w'],
   },
+  ps: {
+    switches: ['all a', 'dry-run', 'help h', 'no-trunc', 'orphans', 'quiet q', 'services'],
+    values: ['filter', 'format', 'status'],
+  },
   down: {
     switches: ['dry-run', 'help h', 'remove-orphans', 'volumes v'],
     values: ['rmi', 'timeout t'],
