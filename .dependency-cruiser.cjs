@@ -38,7 +38,7 @@ const mayImport = {
   http: ['concurrency', 'core'],
   sockets: ['core'],
   config: ['telemetry', 'core'],
-  telemetry: ['core'],
+  telemetry: ['formats', 'core'],
   formats: ['core'],
   files: ['core'],
   concurrency: ['core'],

@@ -121,7 +121,7 @@ async function main(words: readonly string[]): Promise<number | undefined> {
     ]);
     return (await reportFailures(await contextOf(line, docker))) && code === 0 ? 1 : code;
   }
-  if (!isOwnCommand(command)) return passThrough(line, command, docker);
+  if (!isOwnCommand(command, line.args)) return passThrough(line, command, docker);
   const { runOwn } = await import('./docker/commands/run-own.ts');
   await runOwn(await contextOf(line, docker));
   return undefined;

@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import type { DockerAgentSettings } from '../config/docker-agent-settings.ts';
-import { DockerAgent } from '../docker/agent/agent.ts';
+import { DockerAgent, type DockerAgentOptions } from '../docker/agent/agent.ts';
 import { leasesInSwarm } from '../docker/agent/swarm-secrets.ts';
 import { refuseLeases } from '../docker/delivery/refuse-leases.ts';
 import { Engine } from '../docker/engine/engine.ts';
@@ -28,6 +28,7 @@ export type ComposeDockerAgentDeps = {
   readonly defaultShimDir: string;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly log: Logger;
+  readonly recentLog: DockerAgentOptions['recentLog'];
   readonly registry: Registry;
 };
 
@@ -42,6 +43,7 @@ export async function composeDockerAgent({
   defaultShimDir,
   env,
   log,
+  recentLog,
   registry,
 }: ComposeDockerAgentDeps): Promise<DockerAgentComposition> {
   const now = Date.now;
@@ -62,7 +64,7 @@ export async function composeDockerAgent({
     versionKey: await loadVersionKey(settings.stateDir),
   });
   const agent: DockerAgent = new DockerAgent({
-    ...{ version, host, stores, deliver, leases, volumesDir, log, now },
+    ...{ version, host, stores, deliver, leases, volumesDir, log, recentLog, now },
     registry,
     controlSocket: settings.socket,
     controlGid: await groupNumber('docker'),

@@ -6,6 +6,7 @@ import { composeDockerAgent } from '../app/docker-agent.ts';
 import { dockerAgentFlags, parseDockerAgentSettings } from '../config/docker-agent-settings.ts';
 import type { RawSettings } from '../config/settings.ts';
 import { HealthServer } from '../csi/health.ts';
+import { RecentLog } from '../docker/agent/recent-log.ts';
 import { createLog, standardOutput } from '../telemetry/log.ts';
 import { createProcessMetrics } from '../telemetry/process-metrics.ts';
 import { untilAborted } from './until-aborted.ts';
@@ -20,6 +21,9 @@ export type DockerAgentDeps = {
   readonly stop: AbortSignal;
 };
 
+/** Some thousand lines, for `docker dso logs --agent`. */
+const recentLogBytes = 1_048_576;
+
 /**
  * `keyferry docker-agent`: serves the container engine and `docker dso` until it is stopped, then
  * finishes the mounts in flight.
@@ -31,13 +35,15 @@ export function dockerAgentCommand({ version, script, env, stop }: DockerAgentDe
   for (const option of dockerAgentFlags) command.addOption(option);
   return command.action(async (raw: RawSettings) => {
     const settings = parseDockerAgentSettings(raw);
-    const log = createLog(settings.logLevel, settings.logFormat, standardOutput());
+    const recentLog = new RecentLog({ maxBytes: recentLogBytes, now: Date.now });
+    const { logLevel, logFormat } = settings;
+    const log = createLog(logLevel, logFormat, standardOutput(), recentLog);
     const registry = new Registry();
     createProcessMetrics(registry, version);
     // Every user of a container reads its volumes, which a stricter umask would prevent.
     process.umask(0o022);
     const { agent, close } = await composeDockerAgent({
-      ...{ version, settings, env, log, registry },
+      ...{ version, settings, env, log, recentLog, registry },
       defaultShimDir: join(dirname(realpathSync(script)), 'shim'),
     });
     await agent.start();

@@ -20,6 +20,7 @@ export type Mode = 'agent' | 'local';
  * | `GET /v1/stores/NAME/secrets` | | {@link StoreSecret}`[]` |
  * | `POST /v1/stores/NAME/check` | | {@link StoreCheck}, also if a step fails |
  * | `POST /v1/refresh` | {@link RefreshRequest} | {@link RefreshResult} |
+ * | `GET /v1/log` with a {@link LogQuery} | | lines: each a {@link LogEntry} |
  *
  * A failure has status 4xx or 5xx and the body {@link AgentFailure}.
  */
@@ -174,6 +175,35 @@ export type RefreshResult = {
   }[];
 };
 
+/**
+ * Which lines of the agent's log a request asks for, as parameters of its query:
+ * `?follow=true&tail=10&since=0&project=shop&service=app&service=web`. Default: all that it has.
+ */
+export type LogQuery = {
+  /** Whether the lines to come are sent as well. */
+  readonly follow?: boolean;
+  /** How many of the lines that are there, the newest. */
+  readonly tail?: number;
+  /** Milliseconds since the epoch. */
+  readonly since?: number;
+  /** Only lines about it. */
+  readonly project?: string;
+  /** Only lines about one of them. */
+  readonly services?: readonly string[];
+};
+
+/** A line of the log. */
+export type LogRecord = {
+  /** ISO 8601. */
+  readonly time: string;
+  readonly level: string;
+  readonly msg: string;
+  readonly [field: string]: unknown;
+};
+
+/** A line, or how many lines are missing here: the reader was too slow for them. */
+export type LogEntry = LogRecord | { readonly missed: number };
+
 /** Why a request failed. Safe to show. */
 export type AgentFailure = {
   /** A code of docs/errors.md. */
@@ -206,6 +236,8 @@ export type SecretReader = {
   storeSecrets(store: string): Promise<readonly StoreSecret[]>;
   checkStore(store: string): Promise<StoreCheck>;
   refresh(secret: RefreshRequest): Promise<RefreshResult>;
+  /** Calls `onEntry` for each. To follow, it does not end. */
+  readLog(query: LogQuery, onEntry: (entry: LogEntry) => void): Promise<void>;
 };
 
 /** An error as a response has it. */

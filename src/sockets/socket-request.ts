@@ -11,7 +11,7 @@ export type SocketRequest = {
   /** Called when the response begins. Its body is then no part of the result. */
   readonly onOpen?: (status: number) => void;
   /** Called for each piece of a body that is no part of the result. */
-  readonly onPiece?: () => void;
+  readonly onPiece?: (piece: Buffer) => void;
 };
 
 /** A response with its whole body. */
@@ -41,7 +41,7 @@ export async function requestOverSocket({
       let bytes = 0;
       onOpen?.(response.statusCode ?? 0);
       response.on('data', (piece: Buffer) => {
-        if (onOpen !== undefined) return onPiece?.();
+        if (onOpen !== undefined) return onPiece?.(piece);
         bytes += piece.length;
         if (bytes <= maxBodyBytes) pieces.push(piece);
         else response.destroy(new Error('the response is too large'));

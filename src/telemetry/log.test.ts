@@ -40,4 +40,15 @@ describe('the log', () => {
       /Z INFO {2}a\\u\{a\}b \\u\{1b\}\[31m\\u\{202e\} level=error secret="a\\nb \\u001b\[31m\\u\{202e\} level=error"\n$/,
     );
   });
+
+  test('as text can be kept as JSON as well', () => {
+    const lines: string[] = [];
+    const ignore = { write: (): void => undefined };
+    const log = createLog('info', 'text', ignore, { write: (line) => void lines.push(line) });
+    log.info('serving');
+    log.debug('detail');
+    expect(lines.map((line): unknown => JSON.parse(line))).toMatchObject([
+      { level: 'info', msg: 'serving' },
+    ]);
+  });
 });

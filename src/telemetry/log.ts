@@ -1,5 +1,5 @@
 import { pino, type DestinationStream, type Logger } from 'pino';
-import { toTextLine } from './log-text.ts';
+import { toTextLine } from '../formats/log-text.ts';
 
 /** The levels that an operator may choose. */
 export const logLevels = ['debug', 'info', 'warn', 'error'] as const;
@@ -19,12 +19,18 @@ export const standardOutput = (): DestinationStream => pino.destination({ dest: 
 /**
  * Creates the log: one line for each event, by default on standard error. `time` is ISO 8601 and
  * `level` a word. Secrets are `Redacted` everywhere in the program, so the log cannot contain them.
+ * @param recent gets the same lines, always as JSON
  */
 export function createLog(
   level: LogLevel,
   format: LogFormat,
   destination: DestinationStream = pino.destination({ dest: 2, sync: true }),
+  recent?: DestinationStream,
 ): Logger {
+  const write = (line: string): void => {
+    recent?.write(line);
+    destination.write(format === 'json' ? line : toTextLine(line));
+  };
   return pino(
     {
       level,
@@ -32,6 +38,6 @@ export function createLog(
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
       formatters: { level: (label) => ({ level: label }) },
     },
-    format === 'json' ? destination : { write: (line) => destination.write(toTextLine(line)) },
+    { write },
   );
 }

@@ -11,6 +11,7 @@ import type { HostStore } from '../../src/core/host-store.ts';
 import type { FetchRequest, FetchResult } from '../../src/core/provider.ts';
 import { Redacted } from '../../src/core/redacted.ts';
 import { DockerAgent } from '../../src/docker/agent/agent.ts';
+import { RecentLog } from '../../src/docker/agent/recent-log.ts';
 import { compileGrants } from '../../src/docker/delivery/authorize.ts';
 import { deliver } from '../../src/docker/delivery/deliver.ts';
 import { leasesInSwarm } from '../../src/docker/agent/swarm-secrets.ts';
@@ -139,8 +140,13 @@ export class TestAgent {
     mkdirSync(this.path('shim'), { recursive: true });
     for (const architecture of ['amd64', 'arm64'])
       writeFileSync(this.path(`shim/dso-shim-linux-${architecture}`), 'the shim');
-    const log = pino({ level: 'debug' }, { write: (line: string) => void this.lines.push(line) });
     const now = (): number => Date.now() + this.clockOffset;
+    const recentLog = new RecentLog({ maxBytes: 2 ** 20, now });
+    const write = (line: string): void => {
+      this.lines.push(line);
+      recentLog.write(line);
+    };
+    const log = pino({ level: 'debug' }, { write });
     const read = readDsoConfig(config, 'dso.yaml');
     const host = { file: '/etc/dso/dso.yaml', config: read.config! };
     const stores = new Stores({
@@ -166,7 +172,7 @@ export class TestAgent {
     this.tick = pipeline.tick;
     this.#close = pipeline.close;
     this.agent = new DockerAgent({
-      ...{ version: '1.2.3', host, stores, log, now },
+      ...{ version: '1.2.3', host, stores, log, recentLog, now },
       deliver: (wanted, context) =>
         deliver(wanted, context, { mount: pipeline.mount, stores, host }),
       leases: pipeline.leases,

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type {
   AgentFailure,
   AgentInfo,
+  LogEntry,
   ProjectRegistration,
   RefreshRequest,
   RefreshResult,
@@ -21,6 +22,7 @@ export type FakeAgentState = {
   checks: Record<string, StoreCheck | AgentFailure>;
   /** By paths. */
   refreshed: Record<string, RefreshResult>;
+  log: LogEntry[];
 };
 
 const defaultInfo: AgentInfo = {
@@ -40,7 +42,7 @@ export async function startFakeDockerAgent(directory: string) {
   const projects = new Map<string, ProjectRegistration>();
   const state: FakeAgentState = {
     ...{ info: defaultInfo, services: [] },
-    ...{ secrets: {}, checks: {}, refreshed: {} },
+    ...{ secrets: {}, checks: {}, refreshed: {}, log: [] },
   };
   const server = await startFakeServer({
     socketPath: socket,
@@ -79,6 +81,8 @@ export async function startFakeDockerAgent(directory: string) {
             ? failed('OBJECT_NOT_FOUND', `aws: there is no secret ${secret}`, 'check the path')
             : { body: result };
         }
+        case 'GET v1/log':
+          return { body: state.log.map((entry) => `${JSON.stringify(entry)}\n`).join('') };
         default:
           return failed('INVALID_REQUEST', 'there is no such request');
       }

@@ -642,6 +642,35 @@ describe('the control API', () => {
     });
   });
 
+  test('has the log of what happened, without values', async () => {
+    const agent = await start();
+    for (const project of ['shop', 'blog']) {
+      await agent.register(project, { app });
+      await agent.driver('Create', { Name: `dso_${project}.app` });
+      await agent.mount(`dso_${project}.app`, 'a');
+    }
+    expect(await agent.control('GET', '/v1/log?project=shop&service=app&tail=1')).toEqual({
+      status: 200,
+      json: expect.objectContaining({
+        ...{ project: 'shop', service: 'app', msg: 'delivered' },
+        secrets: [expect.objectContaining({ target: 'TOKEN', store: 'vault' })],
+      }),
+    });
+    expect(await agent.control('GET', '/v1/log?tail=-1')).toMatchObject({
+      status: 400,
+      json: { code: 'INVALID_REQUEST', message: 'tail of the log must be a whole number' },
+    });
+  });
+
+  test('ends the log that is followed when the agent stops', async () => {
+    const agent = await start();
+    const followed = agent.control('GET', '/v1/log?follow=true&tail=0');
+    const ended = expect(followed).rejects.toThrow('aborted');
+    await agent.control('GET', '/v1/info');
+    await kill(agent);
+    await ended;
+  });
+
   test('shows name, source, version and time of each secret', async () => {
     const agent = await start();
     await agent.register('shop', { app: both });

@@ -32,6 +32,7 @@ import { LeaseKeeper, type LeaseKeeperDeps } from './lease-keeper.ts';
 import { readMountRecord } from './mount-record.ts';
 import { createPlugin, pluginContentType, toPluginError } from './plugin-protocol.ts';
 import { Projects } from './projects.ts';
+import type { RecentLog } from './recent-log.ts';
 import { RequestLimits } from './request-limits.ts';
 import { secretProvider } from './secret-provider.ts';
 import { SecretWatch } from './secret-watch.ts';
@@ -63,6 +64,8 @@ export type DockerAgentOptions = {
   readonly rotationDelays?: RotationDelays | undefined;
   readonly registry: Registry;
   readonly log: Logger;
+  /** The last lines of that log. */
+  readonly recentLog: Pick<RecentLog, 'read'>;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 };
@@ -145,6 +148,7 @@ export class DockerAgent {
           listSecrets: (name, signal) => storeRequests.list(name, signal),
           checkStore: (name, signal) => storeRequests.check(name, signal),
           refresh: (request, signal) => storeRequests.refresh(request, signal),
+          log: (query, signal) => options.recentLog.read(query, signal),
         }),
       ),
       onError: toFailureResponse,

@@ -1,6 +1,7 @@
 import { SecretError, codes } from '../../core/errors.ts';
 import {
   type AgentInfo,
+  type LogQuery,
   type ProjectRegistration,
   type RefreshRequest,
   type RefreshResult,
@@ -21,13 +22,14 @@ export type ControlActions = {
   listSecrets(store: string, signal: AbortSignal): Promise<readonly StoreSecret[]>;
   checkStore(store: string, signal: AbortSignal): Promise<StoreCheck>;
   refresh(request: RefreshRequest, signal: AbortSignal): Promise<RefreshResult>;
+  /** Lines of JSON. */
+  log(query: LogQuery, signal: AbortSignal): AsyncIterable<string>;
 };
 
-type Route = {
-  readonly method: string;
-  readonly path: RegExp;
-  readonly run: (actions: ControlActions, request: JsonRequest, name: string) => unknown;
-};
+type Route = { readonly method: string; readonly path: RegExp } & (
+  | { readonly run: (actions: ControlActions, request: JsonRequest, name: string) => unknown }
+  | { readonly lines: (actions: ControlActions, request: JsonRequest) => AsyncIterable<string> }
+);
 
 /** The table in agent-api.ts. */
 const routes: readonly Route[] = [
@@ -68,6 +70,11 @@ const routes: readonly Route[] = [
     path: /^\/v1\/refresh$/,
     run: (actions, { json, signal }) => actions.refresh(readRefreshRequest(json), signal),
   },
+  {
+    method: 'GET',
+    path: /^\/v1\/log$/,
+    lines: (actions, { url, signal }) => actions.log(readLogQuery(url.searchParams), signal),
+  },
 ];
 
 /** Serves the API of agent-api.ts. */
@@ -77,11 +84,32 @@ export function createControlApi(actions: ControlActions): Handle {
     for (const route of routes) {
       const [found, name = ''] = route.path.exec(url.pathname) ?? [];
       if (found === undefined || route.method !== method) continue;
+      if ('lines' in route) return { status: 200, lines: route.lines(actions, request) };
       return { status: 200, json: await route.run(actions, request, decode(name)) };
     }
     throw new SecretError('INVALID_REQUEST', 'the agent has no such request', {
       hint: 'check that docker dso and the agent have the same version',
     });
+  };
+}
+
+/** See `LogQuery`. */
+function readLogQuery(parameters: URLSearchParams): LogQuery {
+  const number = (name: string): number | undefined => {
+    const text = parameters.get(name);
+    if (text === null) return undefined;
+    if (/^\d{1,15}$/.test(text)) return Number(text);
+    throw new SecretError('INVALID_REQUEST', `${name} of the log must be a whole number`);
+  };
+  const tail = number('tail');
+  const since = number('since');
+  const project = parameters.get('project');
+  return {
+    follow: parameters.get('follow') === 'true',
+    ...(tail !== undefined && { tail }),
+    ...(since !== undefined && { since }),
+    ...(project !== null && { project }),
+    services: parameters.getAll('service'),
   };
 }
 

@@ -2,6 +2,8 @@ import { mkdir } from 'node:fs/promises';
 import { type IncomingMessage, type Server, type ServerResponse, createServer } from 'node:http';
 import type { Socket } from 'node:net';
 import { dirname } from 'node:path';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import type { Logger } from 'pino';
 import { SecretError, errorCodeOf, toSecretError } from '../../core/errors.ts';
 import {
@@ -25,8 +27,10 @@ export type JsonRequest = {
   readonly signal: AbortSignal;
 };
 
-/** A status and what becomes the JSON body. */
-export type JsonResponse = { readonly status: number; readonly json: unknown };
+/** A status and what becomes the JSON body; or lines of JSON, which are sent as they come. */
+export type JsonResponse =
+  | { readonly status: number; readonly json: unknown }
+  | { readonly status: number; readonly lines: AsyncIterable<string> };
 
 /** Responds to a request. */
 export type Handle = (request: JsonRequest) => Promise<JsonResponse>;
@@ -145,6 +149,7 @@ export class JsonServer {
         return onError(error);
       });
     if (response.destroyed) return;
+    if ('lines' in result) return sendLines(response, result);
     response
       .writeHead(result.status, { 'content-type': contentType })
       .end(`${JSON.stringify(result.json)}\n`);
@@ -167,4 +172,14 @@ export class JsonServer {
       throw new SecretError('INVALID_REQUEST', 'the request is not JSON');
     }
   }
+}
+
+/** A line is asked for when the caller has taken those before it. */
+async function sendLines(
+  response: ServerResponse,
+  { status, lines }: Extract<JsonResponse, { readonly lines: unknown }>,
+): Promise<void> {
+  response.writeHead(status, { 'content-type': 'application/x-ndjson' }).flushHeaders();
+  // The caller may leave, or the server may close.
+  await pipeline(Readable.from(lines), response).catch(() => undefined);
 }

@@ -1,10 +1,13 @@
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
+import { StringDecoder } from 'node:string_decoder';
 import { type ErrorCode, SecretError, codes, errorCodeOf } from '../../core/errors.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import type {
   AgentFailure,
   AgentInfo,
+  LogEntry,
+  LogQuery,
   ProjectRegistration,
   RefreshRequest,
   RefreshResult,
@@ -15,7 +18,11 @@ import type {
 } from '../agent-api.ts';
 import type { Environment } from '../compose/docker.ts';
 import { defaultDriver } from '../model/volumes.ts';
-import { type SocketResponse, requestOverSocket } from '../../sockets/socket-request.ts';
+import {
+  type SocketRequest,
+  type SocketResponse,
+  requestOverSocket,
+} from '../../sockets/socket-request.ts';
 import { placesBelow } from '../setup/places.ts';
 
 const maxBodyBytes = 64 * 1_048_576;
@@ -23,6 +30,13 @@ const maxBodyBytes = 64 * 1_048_576;
 const quickMs = 10_000;
 /** What it asks a store for. */
 const storeMs = 120_000;
+
+/** How a request is sent. */
+type Exchange = {
+  readonly signal: AbortSignal;
+  readonly body?: unknown;
+  readonly stream?: Pick<SocketRequest, 'onOpen' | 'onPiece'>;
+};
 
 /** Asks the agent of the host: see `AgentInfo` and the table beside it. */
 export class AgentClient implements SecretReader {
@@ -79,8 +93,47 @@ export class AgentClient implements SecretReader {
     return (await this.#call('POST', '/v1/refresh', storeMs, secret)) as RefreshResult;
   }
 
+  /** @throws SecretError also if the agent stops while the log is followed */
+  async readLog(query: LogQuery, onEntry: (entry: LogEntry) => void): Promise<void> {
+    const { follow, tail, since, project, services = [] } = query;
+    const parameters = new URLSearchParams();
+    for (const name of services) parameters.append('service', name);
+    for (const [name, value] of Object.entries({ follow, tail, since, project }))
+      if (value !== undefined) parameters.set(name, String(value));
+    const path = `/v1/log?${parameters.toString()}`;
+    const decoder = new StringDecoder();
+    let status = 0;
+    let text = '';
+    const stream = {
+      onOpen: (opened: number) => void (status = opened),
+      onPiece(piece: Buffer): void {
+        text += decoder.write(piece);
+        if (status !== 200) return;
+        const lines = text.split('\n');
+        text = lines.pop() ?? '';
+        for (const line of lines) onEntry(JSON.parse(line) as LogEntry);
+      },
+    };
+    // It takes as long as the log is followed.
+    const noLimit = new AbortController().signal;
+    try {
+      await this.#exchange('GET', path, { signal: noLimit, stream });
+    } catch (thrown) {
+      if (status !== 200) throw thrown;
+      throw new SecretError('NOT_CONFIGURED', 'the agent has stopped', {
+        hint: 'run the command again when the agent runs',
+        cause: thrown,
+      });
+    }
+    if (status !== 200) this.#read({ status, text });
+  }
+
   async #call(method: string, path: string, timeoutMs: number, body?: unknown): Promise<unknown> {
-    const { status, text } = await this.#exchange(method, path, timeoutMs, body);
+    const signal = AbortSignal.timeout(timeoutMs);
+    return this.#read(await this.#exchange(method, path, { signal, body }));
+  }
+
+  #read({ status, text }: SocketResponse): unknown {
     const answer = parseJson(text);
     if (status >= 200 && status < 300 && answer !== undefined) return answer;
     if (isFailure(answer)) throw toError(answer);
@@ -94,13 +147,11 @@ export class AgentClient implements SecretReader {
   async #exchange(
     method: string,
     path: string,
-    timeoutMs: number,
-    body: unknown,
+    { signal, body, stream }: Exchange,
   ): Promise<SocketResponse> {
-    const signal = AbortSignal.timeout(timeoutMs);
     try {
-      const { socket: socketPath } = this;
-      return await requestOverSocket({ socketPath, method, path, body, signal, maxBodyBytes });
+      const request = { socketPath: this.socket, method, path, body, signal, maxBodyBytes };
+      return await requestOverSocket({ ...request, ...stream });
     } catch (thrown) {
       throw this.#toConnectionError(thrown, signal.aborted);
     }

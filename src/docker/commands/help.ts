@@ -1,8 +1,11 @@
-import { commands, groups } from './index.ts';
+import { type DsoCommand, commands, groups } from './index.ts';
 
 /** `docker dso --help`. */
 export function helpText(): string {
-  const own = commands.map(({ name, summary }): readonly [string, string] => [name, summary]);
+  const own = commands.map(({ name, flag, summary }): readonly [string, string] => [
+    flag === undefined ? name : `${name} ${flag}`,
+    summary,
+  ]);
   const width = Math.max(...own.map(([name]) => name.length)) + 2;
   const lines = own.map(([name, summary]) => `  ${name.padEnd(width)}${summary}`);
   return `Usage: docker dso [OPTIONS] COMMAND
@@ -28,8 +31,9 @@ Run docker dso COMMAND --help for more on a command.
 `;
 }
 
-/** Whether a word is the first of a command that Compose does not have. */
-export function isOwnCommand(word: string): boolean {
-  const names = commands.map(({ name }) => name.split(' ')[0]);
-  return Object.hasOwn(groups, word) || names.includes(word);
+/** Whether a command and its arguments are not those of Compose. */
+export function isOwnCommand(command: string, args: readonly string[]): boolean {
+  const isOwn = ({ name, flag }: DsoCommand): boolean =>
+    name.split(' ')[0] === command && (flag === undefined || args.includes(flag));
+  return Object.hasOwn(groups, command) || commands.some(isOwn);
 }

@@ -6,13 +6,15 @@ export type DsoCommand = {
   /** `inspect`, or `system info`: the second word of a group. */
   readonly name: string;
   readonly summary: string;
+  /** Compose has a command of this name, and this switch asks for ours. */
+  readonly flag?: `--${string}`;
   /** Its code is loaded only when it is called. The command has the last word of the name. */
   readonly load: () => Promise<(context: CommandContext) => Command>;
 };
 
 /** The groups of commands, and what they are for. */
 export const groups: Readonly<Record<string, string>> = {
-  secret: 'list and refresh secrets',
+  secret: 'list, refresh and watch secrets',
   system: 'set up, check and describe this host',
 };
 
@@ -34,6 +36,12 @@ export const commands: readonly DsoCommand[] = [
     load: async () => (await import('./lint.ts')).lintCommand,
   },
   {
+    name: 'logs',
+    flag: '--agent',
+    summary: 'show the log of the agent',
+    load: async () => (await import('./logs.ts')).logsCommand,
+  },
+  {
     name: 'secret list',
     summary: 'list the secrets of a store, without values',
     load: async () => (await import('./secret-list.ts')).secretListCommand,
@@ -42,6 +50,11 @@ export const commands: readonly DsoCommand[] = [
     name: 'secret refresh',
     summary: 'read a secret again now',
     load: async () => (await import('./secret-refresh.ts')).secretRefreshCommand,
+  },
+  {
+    name: 'secret watch',
+    summary: 'follow what happens to the secrets of the application',
+    load: async () => (await import('./secret-watch.ts')).secretWatchCommand,
   },
   {
     name: 'system doctor',

@@ -195,6 +195,13 @@ export class LocalReader implements SecretReader {
     };
   }
 
+  /** @throws SecretError */
+  async readLog(): Promise<void> {
+    throw new SecretError('NOT_CONFIGURED', 'local mode has no agent, so there is no log of one', {
+      hint: 'each command says what happens; docker dso inspect shows what containers have',
+    });
+  }
+
   #host(): Promise<WholeHostConfig> {
     return (this.#config ??= this.#options.readConfig());
   }

@@ -141,3 +141,128 @@ docker dso: web: the last rotation failed, and the agent tries again: late
     });
   });
 });
+
+describe('docker dso logs', () => {
+  const time = '2026-01-31T12:00:00.123Z';
+  const renewal = { time, level: 'info', msg: 'token renewal succeeded', store: 'vault' };
+
+  test('is the command of Compose without --agent', async () => {
+    await host.run('dso logs -f --tail 5 app');
+    expect(await host.lines()).toEqual(['compose logs -f --tail 5 app']);
+    expect(host.agent.server.requests).toEqual([]);
+  });
+
+  test('shows the log of the agent with --agent', async () => {
+    host.agent.state.log = [renewal, { missed: 3 }, { ...renewal, msg: 'a\u001b[31mb' }];
+    expect(await host.run('dso logs --agent')).toEqual({
+      code: 0,
+      stdout: `${time} INFO  token renewal succeeded store=vault
+${time} INFO  a\\u{1b}[31mb store=vault
+`,
+      stderr:
+        "docker dso: 3 lines of the agent's log are missing here: it has more than this command takes\n",
+    });
+    expect(await host.lines()).toEqual([]);
+  });
+
+  test('shows it as JSON, one object a line', async () => {
+    host.agent.state.log = [renewal, renewal];
+    const { stdout } = await host.run('dso logs --agent -o json');
+    expect(stdout).toBe(`${JSON.stringify(renewal)}\n`.repeat(2));
+  });
+
+  test.each([
+    ['--agent', ''],
+    ['--agent -f --tail 10', 'follow=true&tail=10'],
+    ['--tail all --agent --since 2026-01-31T12:00:00Z', 'since=1769860800000'],
+    ['--agent --since 1769860800', 'since=1769860800000'],
+  ])('asks the agent for what its flags say: %s', async (flags, query) => {
+    expect((await host.run(`dso logs ${flags}`)).code).toBe(0);
+    expect(host.agent.server.requests[0]?.query).toBe(query);
+  });
+
+  test('takes a time of --since that is some time ago', async () => {
+    const before = Date.now();
+    await host.run('dso logs --agent --since 1h30m');
+    const since = Number(/since=(\d+)/.exec(host.agent.server.requests[0]?.query ?? '')?.[1]);
+    expect(since).toBeGreaterThanOrEqual(before - 5_400_000);
+    expect(since).toBeLessThanOrEqual(Date.now() - 5_400_000);
+  });
+
+  test.each([
+    ['--tail many', 'Write a number, or all.'],
+    ['--since yesterday', 'Write a time as 2026-01-31T12:00:00Z, or how long ago: 10m.'],
+    ['app', 'too many arguments'],
+  ])('refuses %s', async (words, message) => {
+    const { code, stderr } = await host.run(`dso logs --agent ${words}`);
+    expect(code).toBe(2);
+    expect(stderr).toContain(message);
+  });
+
+  test('says that an agent of another version has no log', async () => {
+    host.agent.server.injectFault({
+      response: {
+        status: 400,
+        body: { code: 'INVALID_REQUEST', message: 'the agent has no such request', hint: 'update' },
+      },
+    });
+    expect(await host.run('dso logs --agent')).toEqual({
+      ...{ code: 1, stdout: '', stderr: 'docker dso: the agent has no such request; update\n' },
+    });
+  });
+
+  test('says in local mode that there is no agent', async () => {
+    const { code, stderr } = await host.run('dso --mode local logs --agent');
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^docker dso: local mode has no agent, so there is no log of one; /);
+  });
+});
+
+describe('docker dso secret watch', () => {
+  const record = { time: '2026-01-31T12:00:00.123Z', level: 'info', project: 'shop' };
+  const secrets = [
+    { target: 'DB_PASSWORD', source: 'dso://db', store: 'aws', version: 'v7' },
+    { target: 'TOKEN', source: 'dso://token', store: 'aws' },
+  ];
+  const delivered = { ...record, service: 'app', msg: 'delivered', containers: 1, ms: 12, secrets };
+  const failed = {
+    ...{ ...record, service: 'web', level: 'warn', msg: 'rotation failed' },
+    ...{ code: 'DEADLINE', reason: 'not healthy within 60 s' },
+  };
+
+  test('shows what happens to the secrets of the application, from now on', async () => {
+    await host.docker.answer([model({ app: withSecret })]);
+    const other = { ...record, msg: 'registered', services: 1 };
+    host.agent.state.log = [delivered, other, { ...delivered, level: 'debug' }, failed];
+    expect(await host.run('dso secret watch')).toEqual({
+      ...{ code: 0, stderr: '' },
+      stdout: `2026-01-31 12:00:00Z  app  delivered; containers: 1; DB_PASSWORD v7, TOKEN -
+2026-01-31 12:00:00Z  web  rotation failed; not healthy within 60 s
+`,
+    });
+    expect(host.agent.server.requests[0]?.query).toBe('follow=true&tail=0&project=shop');
+  });
+
+  test('shows them as JSON, one object a line', async () => {
+    host.agent.state.log = [delivered];
+    const { stdout } = await host.run('dso secret watch --project shop --since 0 -o json app web');
+    const { msg, ...fields } = delivered;
+    expect(stdout.split('\n')).toHaveLength(2);
+    expect(JSON.parse(stdout)).toEqual({ version: 1, event: msg, ...fields });
+    expect(host.agent.server.requests[0]?.query).toBe(
+      'service=app&service=web&follow=true&since=0&project=shop',
+    );
+  });
+
+  test('names the flag where there is no application', async () => {
+    const { code, stderr } = await host.run('dso secret watch');
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/there is no Compose application here; name it: .* --project NAME/);
+  });
+
+  test('leaves docker dso watch to Compose', async () => {
+    await host.docker.answer([model({ db: { image: 'x' } })]);
+    await host.run('dso watch --quiet');
+    expect((await host.lines()).at(-1)).toBe('compose watch --quiet');
+  });
+});
