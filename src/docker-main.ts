@@ -136,7 +136,8 @@ function onFailure(error: unknown): void {
   }
   const { summary } = toSecretError(error);
   stderr.write(`docker dso: ${escapeUnprintable(summary)}\n`);
-  process.exitCode = 1;
+  // A command may have said which code its failure has.
+  process.exitCode ??= 1;
   // Handles that the failed command left open must not keep the process alive.
   setTimeout(() => process.exit(), 1_000).unref();
 }

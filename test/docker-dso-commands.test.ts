@@ -1,5 +1,11 @@
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import { type PluginHost, model, startPluginHost, withSecret } from './docker/plugin.ts';
+import {
+  type PluginHost,
+  type Services,
+  model,
+  startPluginHost,
+  withSecret,
+} from './docker/plugin.ts';
 import { builtPlugin } from './driver/bundle.ts';
 import type { ServiceStatus } from '../src/docker/agent-api.ts';
 import type { DockerAnswer } from './fakes/docker-cli.ts';
@@ -264,5 +270,190 @@ describe('docker dso secret watch', () => {
     await host.docker.answer([model({ db: { image: 'x' } })]);
     await host.run('dso watch --quiet');
     expect((await host.lines()).at(-1)).toBe('compose watch --quiet');
+  });
+});
+
+describe('docker dso diff', () => {
+  const web = { ...withSecret, environment: { TOKEN: 'dso://token', CERT: 'dsofile://tls' } };
+  const db = { image: 'postgres' };
+  const images = {
+    when: 'image inspect',
+    stdout: `${JSON.stringify({ config: { Cmd: ['x'] }, os: 'linux' })}\n`.repeat(2),
+  };
+
+  /** The digests that `docker dso up` gives to the containers. */
+  async function digests(services: Services): Promise<Readonly<Record<string, string>>> {
+    await host.docker.answer([
+      model(services),
+      { ...images, stdout: images.stdout.slice(images.stdout.length / 2) },
+    ]);
+    await host.run('dso up -d');
+    const { services: given } = (await host.docker.calls()).at(-1)!.model as {
+      services: Record<string, { labels?: Record<string, string> }>;
+    };
+    return Object.fromEntries(
+      Object.entries(given).map(([name, { labels }]) => [name, labels?.['dso.references'] ?? '']),
+    );
+  }
+  /** The containers of the services, as they were made. */
+  function containers(found: Readonly<Record<string, object>>): readonly DockerAnswer[] {
+    const lines = Object.entries(found).map(([service, facts]) =>
+      JSON.stringify({ name: `/shop-${service}-1`, service, isRunning: true, ...facts }),
+    );
+    return [
+      { when: '^ps --all .*project=shop .*oneoff=False', stdout: 'abc\n' },
+      { when: '^container inspect', stdout: `${lines.join('\n')}\n` },
+    ];
+  }
+  const status = (service: string, ...secrets: ServiceStatus['secrets']): ServiceStatus => ({
+    ...{ project: 'shop', service, state: 'ACTIVE', mounts: 1, secrets },
+  });
+  const variable = (name: string, source: string): ServiceStatus['secrets'][number] => ({
+    ...{ name, kind: 'variable', source, store: 'aws', version: 'v1' },
+  });
+
+  test('finds no difference after up', async () => {
+    const { app = '' } = await digests({ app: withSecret, db });
+    await host.docker.answer([
+      model({ app: withSecret, db }),
+      ...containers({ app: { references: app }, db: {} }),
+    ]);
+    expect(await host.run('dso diff')).toEqual({
+      ...{ code: 0, stderr: '' },
+      stdout: 'No differences: the containers have the secrets of the Compose files.\n',
+    });
+  });
+
+  test('shows the secrets of a container that is made, with exit code 1', async () => {
+    await host.docker.answer([model({ web, db }), ...containers({ db: {} })]);
+    expect(await host.run('dso diff')).toEqual({
+      ...{ code: 1, stderr: '' },
+      stdout: `web: a container is made
+  + /run/secrets/dso/aws/tls   dsofile://aws/tls
+  + TOKEN                      dso://aws/token
+`,
+    });
+    expect(host.agent.projects.size).toBe(0);
+  });
+
+  test('shows what is new, removed, and another secret', async () => {
+    host.agent.state.services = [
+      status('web', variable('TOKEN', 'dso://aws/old-token'), variable('KEY', 'dso://aws/key')),
+    ];
+    await host.docker.answer([model({ web }), ...containers({ web: { references: 'old' } })]);
+    const { code, stdout } = await host.run('dso diff web');
+    expect(code).toBe(1);
+    expect(stdout).toBe(`web: its containers are made again
+  + /run/secrets/dso/aws/tls   dsofile://aws/tls
+  - KEY                        dso://aws/key
+  ~ TOKEN                      dso://aws/old-token -> dso://aws/token
+`);
+  });
+
+  test('takes all secrets for new in a container that docker compose up has made', async () => {
+    host.agent.state.services = [
+      status('app', variable('DB_PASSWORD', 'dso://aws/my-app/db#password')),
+    ];
+    await host.docker.answer([model({ app: withSecret }), ...containers({ app: {} })]);
+    expect((await host.run('dso diff')).stdout).toBe(`app: its containers are made again
+  + DB_PASSWORD   dso://aws/my-app/db#password
+`);
+  });
+
+  test('shows a service that has lost all its secrets', async () => {
+    host.agent.state.services = [status('app', variable('KEY', 'dso://aws/key'))];
+    await host.docker.answer([model({ app: db }), ...containers({ app: { references: 'old' } })]);
+    expect((await host.run('dso diff')).stdout).toBe(`app: its containers are made again
+  - KEY   dso://aws/key
+`);
+  });
+
+  test('shows containers that do not run, or that have an old value', async () => {
+    const { app = '', web: digest = '' } = await digests({ app: withSecret, web });
+    host.agent.state.services = [
+      { ...status('app'), state: 'STALE', staleSince: Date.UTC(2026, 0, 31, 12) },
+    ];
+    await host.docker.answer([
+      model({ app: withSecret, web }),
+      ...containers({ app: { references: app }, web: { references: digest, isRunning: false } }),
+    ]);
+    const { code, stdout } = await host.run('dso diff');
+    expect(code).toBe(1);
+    expect(stdout).toBe(
+      `app: a value has changed since 2026-01-31 12:00:00Z, and its containers have the old one; to use the new one: docker dso restart app
+web: its containers start, and get the current values
+`,
+    );
+    host.agent.state.services = [
+      {
+        ...{ ...status('app'), state: 'STALE' },
+        rotation: { strategy: 'restart', state: 'running' },
+      },
+    ];
+    expect((await host.run('dso diff app')).stdout).toBe(
+      'app: a value has changed, and its containers have the old one; the agent brings the new one to them\n',
+    );
+  });
+
+  test('prints JSON', async () => {
+    await host.docker.answer([model({ app: withSecret }), ...containers({ app: {} })]);
+    expect(JSON.parse((await host.run('dso diff -o json')).stdout)).toEqual({
+      ...{ version: 1, project: 'shop' },
+      services: [
+        {
+          ...{ service: 'app', action: 'recreate', isStale: false, rotates: false },
+          secrets: [
+            {
+              ...{ name: 'DB_PASSWORD', kind: 'variable', change: 'new' },
+              source: 'dso://aws/my-app/db#password',
+            },
+          ],
+        },
+      ],
+    });
+  });
+
+  test('needs no agent for an application without secrets', async () => {
+    await host.docker.answer([model({ db }), ...containers({ db: {} })]);
+    const env = { DSO_AGENT_SOCKET: '/no/agent.sock' };
+    expect((await host.run('dso diff', { env })).code).toBe(0);
+  });
+
+  test.each([
+    ['no agent', [model({ app: withSecret })], 'the agent of docker dso does not run'],
+    ['a service that is not there', [model({ apps: db })], 'did you mean apps?'],
+    ['a fault', [model({ app: { environment: { A: 'dso:///a' } } })], 'error: a reference begins'],
+    [
+      'a fault that Compose finds',
+      [
+        { when: 'config', stderr: 'services must be a mapping\n', code: 15 },
+        { when: 'version --short', stdout: '2.40.3\n' },
+      ],
+      'services must be a mapping\n',
+    ],
+  ])('has exit code 2 for %s', async (what, answers, message) => {
+    await host.docker.answer(answers);
+    const env = what === 'no agent' ? { DSO_AGENT_SOCKET: '/no/agent.sock' } : undefined;
+    const result = await host.run('dso diff app', { ...(env && { env }) });
+    expect(result).toMatchObject({ code: 2, stdout: '' });
+    expect(result.stderr).toContain(message);
+  });
+
+  test('is the first part of docker dso plan, which shows then what Compose would do', async () => {
+    await host.docker.answer([
+      { ...model({ app: withSecret }), readsStdin: true },
+      { when: 'image inspect', stdout: images.stdout.slice(images.stdout.length / 2) },
+      ...containers({ app: {} }),
+      { when: ' up ', stderr: 'DRY-RUN MODE\n', code: 3 },
+    ]);
+    expect(await host.run('dso -f - plan app', { input: 'services: ...' })).toEqual({
+      ...{ code: 3, stderr: 'DRY-RUN MODE\n' },
+      stdout: `app: its containers are made again
+  + DB_PASSWORD   dso://aws/my-app/db#password
+
+`,
+    });
+    expect((await host.lines()).at(-1)).toMatch(/ --file \/dev\/fd\/3 up --dry-run --detach app$/);
+    expect(host.agent.projects.size).toBe(0);
   });
 });

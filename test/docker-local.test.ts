@@ -175,8 +175,8 @@ describeIfAvailable('a tmpfs', hasTmpfs ? [] : ['a tmpfs at /dev/shm'])(
     });
 
     test('changes nothing for other commands of Compose', async () => {
-      await run('dso --mode local ps -a');
-      expect((await docker.calls()).map(({ args }) => args.join(' '))).toEqual(['compose ps -a']);
+      await run('dso --mode local top');
+      expect((await docker.calls()).map(({ args }) => args.join(' '))).toEqual(['compose top']);
     });
 
     test('reads only the secrets of services that start', async () => {

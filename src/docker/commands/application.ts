@@ -73,9 +73,13 @@ async function parse(
   return readDsoConfig(text, name, host);
 }
 
-/** The dso.yaml with the stores of the agent's host, for one that names none. */
-export function withHostStores({ text, name }: DsoYaml, info: AgentInfo): Promise<DsoConfigResult> {
-  return parse(text, name, hostDefaults(info));
+/** The dso.yaml. If it names no stores, it has those of the agent's host. */
+export async function withHostStores(
+  { text, name, result }: DsoYaml,
+  info: AgentInfo,
+): Promise<DsoConfigResult> {
+  const namesStores = result.config !== undefined && result.config.providers.size > 0;
+  return namesStores ? result : parse(text, name, hostDefaults(info));
 }
 
 function hostDefaults({ stores, defaultStore, exec }: AgentInfo): HostDefaults {

@@ -21,6 +21,11 @@ export const groups: Readonly<Record<string, string>> = {
 /** In the order of the help. */
 export const commands: readonly DsoCommand[] = [
   {
+    name: 'diff',
+    summary: 'show which secrets up would change, without values',
+    load: async () => (await import('./diff.ts')).diffCommand,
+  },
+  {
     name: 'init',
     summary: 'configure a store of this host',
     load: async () => (await import('./init.ts')).initCommand,
@@ -40,6 +45,11 @@ export const commands: readonly DsoCommand[] = [
     flag: '--agent',
     summary: 'show the log of the agent',
     load: async () => (await import('./logs.ts')).logsCommand,
+  },
+  {
+    name: 'plan',
+    summary: 'show what up would do',
+    load: async () => (await import('./plan.ts')).planCommand,
   },
   {
     name: 'secret list',

@@ -5,8 +5,7 @@ import { createStyler } from '../../formats/terminal-style.ts';
 import type { AgentInfo, Mode } from '../agent-api.ts';
 import { emptyConfig } from '../config/defaults.ts';
 import { userConfigFile } from '../local/user-places.ts';
-import type { ImageFacts } from '../model/compose-model.ts';
-import { imagesNeeded, rewrite } from '../model/rewrite.ts';
+import { rewriteWithoutImages } from '../model/rewrite.ts';
 import { servicesOf } from '../model/service.ts';
 import type { DsoProblem } from '../problem.ts';
 import { placesBelow } from '../setup/places.ts';
@@ -14,9 +13,6 @@ import { checkStores, loadApplication } from './application.ts';
 import type { CommandContext } from './context.ts';
 import { type Format, formatOption } from './output.ts';
 import { formatProblems, hasError, locate } from './problems.ts';
-
-/** Images are not looked at, so each is taken to have a command. */
-const anyImage: ImageFacts = { cmd: ['any'] };
 
 /** `docker dso lint`: checks dso.yaml and the Compose files, without agent, engine and store. */
 export function lintCommand(context: CommandContext): Command {
@@ -67,10 +63,7 @@ async function lint(context: CommandContext, mode: Mode | undefined): Promise<Li
       problems: [...ofDsoYaml, composeProblem(composed.errors)],
     };
   const { model } = composed;
-  const images = Object.fromEntries(
-    imagesNeeded(model, config).map((name) => [name, anyImage] as const),
-  );
-  const result = rewrite({ model, images, config });
+  const result = rewriteWithoutImages({ model, config });
   return {
     services: servicesOf(model).length,
     withSecrets: result.services.length,

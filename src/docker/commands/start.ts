@@ -63,9 +63,7 @@ export async function start(context: CommandContext): Promise<number> {
 
   const info = await agent.info();
   const usesHost = own.providers.size === 0;
-  const { config, problems: found } = usesHost
-    ? await withHostStores(dsoYaml, info)
-    : dsoYaml.result;
+  const { config, problems: found } = await withHostStores(dsoYaml, info);
   if (config === undefined) return print(found);
   const isLocal = info.mode === 'local';
   const ofStores = usesHost ? [] : await checkStores(config, dsoYaml, context.cwd, info);

@@ -1,3 +1,4 @@
+import { referencesLabel } from '../model/volumes.ts';
 import type { Docker } from './docker.ts';
 
 /** What `docker inspect` says of a container. */
@@ -13,6 +14,8 @@ export type Container = {
   readonly binds: ReadonlyMap<string, string>;
   /** Of Compose; empty if Compose has not made it. */
   readonly service: string;
+  /** The digest of the references that it was made with; empty if it has no secrets. */
+  readonly references: string;
   readonly isRunning: boolean;
   /** Milliseconds since the epoch. */
   readonly startedAt: number;
@@ -29,6 +32,7 @@ const format =
   '"sources":[{{range $i, $m := .Mounts}}{{if $i}},{{end}}' +
   '{{if eq $m.Type "bind"}}{{json $m.Source}}{{else}}null{{end}}{{end}}],' +
   '"service":{{json (index .Config.Labels "com.docker.compose.service")}},' +
+  `"references":{{json (index .Config.Labels "${referencesLabel}")}},` +
   '"isRunning":{{json .State.Running}},"startedAt":{{json .State.StartedAt}}}';
 /** The longest command line that every system takes has room for more ids than this. */
 const perCall = 200;
@@ -69,7 +73,7 @@ export function literalReferences({ env }: Pick<Container, 'env'>): readonly str
 function readContainer(line: string): readonly Container[] {
   try {
     const found = JSON.parse(line) as Readonly<Record<string, unknown>>;
-    const { name, env, pidsLimit, service, isRunning, startedAt } = found;
+    const { name, env, pidsLimit, service, references, isRunning, startedAt } = found;
     const listOf = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);
     const volumes = listOf(found.volumes).map(String);
     const sources = listOf(found.sources);
@@ -85,6 +89,7 @@ function readContainer(line: string): readonly Container[] {
         volumes,
         binds: new Map(binds),
         service: typeof service === 'string' ? service : '',
+        references: typeof references === 'string' ? references : '',
         isRunning: isRunning === true,
         startedAt: typeof startedAt === 'string' ? Date.parse(startedAt) : Number.NaN,
       },

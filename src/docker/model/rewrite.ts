@@ -23,6 +23,7 @@ import {
   defaultDriver,
   isInjected,
   mountsOf,
+  referencesLabel,
   volumeNames,
 } from './volumes.ts';
 import { shadowPath, wrapCommand, wrapHealthcheck } from './wrap.ts';
@@ -62,12 +63,6 @@ export function imagesNeeded(
     .map(({ project, service, definition }) => imageOf(project, service, definition));
   return [...new Set(names)];
 }
-
-/**
- * Compose makes a container again if its labels change. So a service with another reference starts
- * with the other secret at the next `up`.
- */
-const digestLabel = 'dso.references';
 
 /** A digest of names and references. It says nothing of the values. */
 function digestOf({ variables, files, exec }: Injection): string {
@@ -119,6 +114,20 @@ function imageFacts(
   return Object.hasOwn(images, name) ? images[name] : undefined;
 }
 
+/** Images are not looked at, so each is taken to have a command. */
+const anyImage: ImageFacts = { cmd: ['any'] };
+
+/**
+ * {@link rewrite} for what does not depend on images: the problems of the files, what each service
+ * receives, and its labels.
+ */
+export function rewriteWithoutImages(input: Omit<RewriteInput, 'images'>): RewriteResult {
+  const { model, config, volumes } = input;
+  const names = imagesNeeded(model, config, volumes);
+  const images = Object.fromEntries(names.map((name) => [name, anyImage] as const));
+  return rewrite({ ...input, images });
+}
+
 /** What the service receives; undefined if nothing, or if it has been rewritten before. */
 function findSecretsOf(
   service: ServiceInModel,
@@ -160,7 +169,7 @@ function inject(
   const names = volumeNames(project, service);
   return {
     ...withoutExtensions(definition),
-    labels: { ...objectOf(definition.labels), [digestLabel]: digestOf(injection) },
+    labels: { ...objectOf(definition.labels), [referencesLabel]: digestOf(injection) },
     environment: environmentOf(definition, injection, image),
     ...commandLine,
     ...(healthcheck && { healthcheck }),

@@ -5,6 +5,12 @@ import type { Injection } from './types.ts';
 
 /** Where the shim and the variables are in a container. */
 export const secretsDirectory = '/run/dso';
+/**
+ * The label of a container that has a digest of its references. Compose makes a container again if
+ * its labels change. So a service with another reference starts with the other secret at the next
+ * `up`.
+ */
+export const referencesLabel = 'dso.references';
 /** Where the files of `dsofile://` are in a container. */
 export const filesDirectory = '/run/secrets/dso';
 
