@@ -28,6 +28,7 @@ const otherCommands = [
 const usageError = 125;
 
 const { env, stdin, stdout, stderr } = process;
+const outputEnd = new AbortController();
 
 function dockerFor(line: CommandLine): Docker {
   const hasTerminal = [stdin, stdout, stderr].some(({ isTTY }) => isTTY);
@@ -48,6 +49,7 @@ async function contextOf(line: CommandLine, docker: Docker): Promise<CommandCont
     ...{ version: KEYFERRY_VERSION, env, cwd: process.cwd(), stdin, stdout, stderr, line, docker },
     agent: mode === 'local' ? await openLocal() : await openAgent(),
     ...{ mode, openLocal, program, calledAs: line.isPlugin ? 'docker dso' : program },
+    outputEnd: outputEnd.signal,
     makeLocalStore: async (paths) => (await import('./app/local-store.ts')).makeLocalStore(paths),
     setExitCode: (code) => (process.exitCode = code),
   };
@@ -150,4 +152,4 @@ if (oldNode === undefined)
 else onFailure(new SecretError('NOT_CONFIGURED', oldNode));
 
 // The reader of the output may leave: docker dso secret list | head.
-stdout.on('error', () => undefined);
+stdout.on('error', () => outputEnd.abort());

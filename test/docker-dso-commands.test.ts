@@ -1,4 +1,10 @@
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { once } from 'node:events';
+import { type Socket, createServer } from 'node:net';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { JsonServer } from '../src/docker/agent/json-server.ts';
+import { RecentLog } from '../src/docker/agent/recent-log.ts';
 import {
   type PluginHost,
   type Services,
@@ -221,6 +227,73 @@ ${time} INFO  a\\u{1b}[31mb store=vault
     const { code, stderr } = await host.run('dso --mode local logs --agent');
     expect(code).toBe(1);
     expect(stderr).toMatch(/^docker dso: local mode has no agent, so there is no log of one; /);
+  });
+});
+
+describe('docker dso logs --agent --follow', () => {
+  const line = `${JSON.stringify({ time: '2026-01-31T12:00:00Z', level: 'info', msg: 'delivered' })}\n`;
+  let recent: RecentLog;
+  let server: JsonServer;
+  let env: Record<string, string>;
+  beforeEach(async () => {
+    const path = join(host.folder, 'follow.sock');
+    env = { DSO_AGENT_SOCKET: path };
+    recent = new RecentLog({ maxBytes: 2 ** 20, now: Date.now });
+    server = new JsonServer({
+      ...{ path, flag: '--socket', mode: 0o600, maxBodyBytes: 0 },
+      ...{ contentType: 'application/json', log: pino({ level: 'silent' }) },
+      handle: async ({ signal }) => ({ status: 200, lines: recent.read({ follow: true }, signal) }),
+      onError: () => ({ status: 500, json: {} }),
+    });
+    await server.start();
+    recent.write(line);
+  });
+  afterEach(() => {
+    server.unbind();
+    server.close();
+  });
+
+  test('shows lines as they come, and says that the agent has stopped', async () => {
+    let seen = 0;
+    const { code, stdout, stderr } = await host.run('dso logs --agent -f', {
+      env,
+      onOutput: () => {
+        seen += 1;
+        if (seen === 1) recent.write(line);
+        else server.close();
+      },
+    });
+    expect(stdout).toBe('2026-01-31T12:00:00Z INFO  delivered\n'.repeat(2));
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: 'docker dso: the agent has stopped; run the command again when the agent runs\n',
+    });
+  });
+
+  test('ends when the docker that started it ends', async () => {
+    const name = join(host.folder, 'docker-cli.sock');
+    const connections: Socket[] = [];
+    const cli = createServer((connection) => void connections.push(connection)).listen(name);
+    await once(cli, 'listening');
+    const result = await host.run('dso logs --agent -f', {
+      env: { ...env, DOCKER_CLI_PLUGIN_SOCKET: name },
+      onOutput: () => connections.forEach((connection) => connection.destroy()),
+    });
+    cli.close();
+    expect(result).toMatchObject({ code: 0, stderr: '' });
+  });
+
+  test('ends when the reader of its output has left', async () => {
+    let count = 0;
+    const result = await host.run('dso logs --agent -f', {
+      env,
+      onOutput: (_, closeOutput) => {
+        if (count++ > 0) return;
+        closeOutput();
+        recent.write(line);
+      },
+    });
+    expect(result).toMatchObject({ code: 0, stderr: '' });
   });
 });
 

@@ -236,8 +236,8 @@ export type SecretReader = {
   storeSecrets(store: string): Promise<readonly StoreSecret[]>;
   checkStore(store: string): Promise<StoreCheck>;
   refresh(secret: RefreshRequest): Promise<RefreshResult>;
-  /** Calls `onEntry` for each. To follow, it does not end. */
-  readLog(query: LogQuery, onEntry: (entry: LogEntry) => void): Promise<void>;
+  /** Calls `onEntry` for each. To follow, it ends with the signal. */
+  readLog(query: LogQuery, onEntry: (entry: LogEntry) => void, signal: AbortSignal): Promise<void>;
 };
 
 /** An error as a response has it. */

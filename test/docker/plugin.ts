@@ -18,7 +18,11 @@ export type RunPluginOptions = {
   readonly env?: Readonly<Record<string, string>>;
   readonly input?: string;
   /** Called with the process when it has written to its output. */
-  readonly onOutput?: (kill: (signal: NodeJS.Signals) => void) => void;
+  readonly onOutput?: (
+    kill: (signal: NodeJS.Signals) => void,
+    /** Leaves, as `head` does. */
+    closeOutput: () => void,
+  ) => void;
 };
 
 /** The built plugin in a directory of its own, with fakes of Docker and of the agent. */
@@ -62,7 +66,10 @@ export async function startPluginHost(): Promise<PluginHost> {
     for (const name of ['stdout', 'stderr'] as const)
       child[name].setEncoding('utf8').on('data', (text: string) => {
         output[name] += text;
-        onOutput?.((signal) => void child.kill(signal));
+        onOutput?.(
+          (signal) => void child.kill(signal),
+          () => void child.stdout.destroy(),
+        );
       });
     const code = await new Promise<number | null>((resolve) => child.on('close', resolve));
     return { code, ...output };

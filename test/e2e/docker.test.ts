@@ -144,6 +144,21 @@ services:
       expect(await execute(worker, 'sh', '-c', 'cat "$CERTIFICATE"')).toBe(certificate);
     });
 
+    test('dso exec shows the value to any program, by name and by absolute path', async () => {
+      const print = 'BEGIN {print ENVIRON["API_KEY"]}';
+      for (const awk of ['awk', '/bin/awk']) {
+        expect(await shop.dsoOutput(['exec', '-T', 'worker', awk, print])).toBe(`${key}\n`);
+        // The shim does not stand in for it.
+        expect(await execute(containerOf(shop, 'worker'), awk, print)).toBe('\n');
+      }
+      const program = 'read line; echo "$line $OWN"; id -u; pwd; exit 7';
+      const flags = ['-T', '-u', '1000', '-w', '/tmp', '-e', 'OWN=x'];
+      const finished = await shop.dso(['exec', ...flags, 'worker', 'sh', '-c', program], {
+        input: 'typed\n',
+      });
+      expect(finished).toMatchObject({ code: 7, stdout: 'typed x\n1000\n/tmp\n' });
+    });
+
     test('the application is process 1, with its own arguments and the values', async () => {
       expect(await execute(app, 'cat', '/proc/1/cmdline')).toBe('sleep\x003600\x00');
       expect(await execute(app, 'cat', '/tmp/started')).toBe('arguments: sleep 3600\n');
@@ -187,6 +202,29 @@ services:
       expect(shown).not.toContain(password);
     });
 
+    test('dso logs --agent and dso secret watch show what happened', async () => {
+      const delivered = /INFO {2}delivered project=shop service=app .*my-app\/database-password/;
+      const log = await shop.dsoOutput(['logs', '--agent', '--since', '10m']);
+      expect(log).toMatch(delivered);
+      expect(log).not.toContain(password);
+      expect((await shop.dsoOutput(['logs', '--agent', '--tail', '1'])).split('\n')).toHaveLength(
+        2,
+      );
+      const watch = 'docker dso secret watch --since 10m app';
+      const { stdout } = await runProgram(
+        'sh',
+        [
+          '-c',
+          `${watch} >shown & until grep -q Z shown; do sleep 0.1; done; kill $!; wait $!; cat shown`,
+        ],
+        {
+          cwd: shop.directory,
+          env: { ...engine.env, DSO_AGENT_SOCKET: environment.path('agent.sock') },
+        },
+      );
+      expect(stdout).toMatch(/^20\S+ \S+Z {2}app {2}delivered; .*DB_PASSWORD v1\n$/);
+    });
+
     test('a second up changes nothing', async () => {
       const states = (): Promise<unknown> =>
         Promise.all(
@@ -218,6 +256,46 @@ services:
       const directories = [environment.volumes, ...engine.roots];
       expect(await findPlanted([password, key, certificate], { directories })).toEqual([]);
     });
+  });
+
+  describe('dso diff and plan', () => {
+    afterAll(takeDown, 60_000);
+
+    test('show what up changes before it, and nothing afterwards', async () => {
+      for (const name of ['diff/one', 'diff/two']) await environment.put(name, secretValue());
+      const file = (path: string): string => `
+services:
+  app:
+    image: ${testImages.busybox}
+    command: stay
+    environment: {KEY: "dso://${path}"}
+`;
+      const compared = await project('compared', { 'compose.yaml': file('diff/one') });
+      const same = { code: 0, stdout: expect.stringMatching(/^No differences: /) };
+      expect(await compared.dso(['diff'])).toMatchObject({
+        ...{ code: 1, stderr: '' },
+        stdout: 'app: a container is made\n  + KEY   dso://local/diff/one\n',
+      });
+      await compared.dsoOutput(['up', '-d']);
+      expect(await compared.dso(['diff'])).toMatchObject(same);
+
+      await compared.write('compose.yaml', file('diff/two'));
+      const changed =
+        'app: its containers are made again\n  ~ KEY   dso://local/diff/one -> dso://local/diff/two\n';
+      expect(await compared.dso(['diff'])).toMatchObject({ code: 1, stdout: changed });
+      const { Id } = await compared.inspect(containerOf(compared, 'app'));
+      const plan = await compared.dso(['plan']);
+      expect(plan).toMatchObject({ code: 0, stdout: expect.stringContaining(changed) });
+      expect(plan.stderr).toMatch(/DRY-RUN MODE .*compared-app-1 +Recreate/);
+      expect((await compared.inspect(containerOf(compared, 'app'))).Id).toBe(Id);
+      await compared.dsoOutput(['up', '-d']);
+      expect(await compared.dso(['diff'])).toMatchObject(same);
+
+      await engine.output(['stop', '-t', '0', containerOf(compared, 'app')]);
+      expect((await compared.dso(['diff'])).stdout).toBe(
+        'app: its containers start, and get the current values\n',
+      );
+    }, 60_000);
   });
 
   describe('services of every kind', () => {
@@ -291,6 +369,16 @@ services:
       expect(await execute(container, '/busybox', 'cat', '/proc/1/cmdline')).toBe(
         '/busybox\0sleep\x003600\0',
       );
+    });
+
+    test('dso exec in an image from scratch, and in one of several containers', async () => {
+      const program = ['/busybox', 'env'];
+      expect((await kinds.dsoOutput(['exec', '-T', 'scratch', ...program])).split('\n')).toContain(
+        variable,
+      );
+      const name = await kinds.dsoOutput(['exec', '-T', '--index', '2', 'many', '/bin/hostname']);
+      const { Id } = await kinds.inspect(containerOf(kinds, 'many', 2));
+      expect(Id.startsWith(name.trim())).toBe(true);
     });
 
     test('init', async () => {

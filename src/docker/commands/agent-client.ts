@@ -94,7 +94,11 @@ export class AgentClient implements SecretReader {
   }
 
   /** @throws SecretError also if the agent stops while the log is followed */
-  async readLog(query: LogQuery, onEntry: (entry: LogEntry) => void): Promise<void> {
+  async readLog(
+    query: LogQuery,
+    onEntry: (entry: LogEntry) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
     const { follow, tail, since, project, services = [] } = query;
     const parameters = new URLSearchParams();
     for (const name of services) parameters.append('service', name);
@@ -114,11 +118,10 @@ export class AgentClient implements SecretReader {
         for (const line of lines) onEntry(JSON.parse(line) as LogEntry);
       },
     };
-    // It takes as long as the log is followed.
-    const noLimit = new AbortController().signal;
     try {
-      await this.#exchange('GET', path, { signal: noLimit, stream });
+      await this.#exchange('GET', path, { signal, stream });
     } catch (thrown) {
+      if (signal.aborted) return;
       if (status !== 200) throw thrown;
       throw new SecretError('NOT_CONFIGURED', 'the agent has stopped', {
         hint: 'run the command again when the agent runs',

@@ -13,6 +13,8 @@ export type CommandContext = {
   readonly stdin: Readable & { readonly isTTY?: boolean };
   readonly stdout: Output;
   readonly stderr: Output;
+  /** Aborts when the reader of the output has left: `docker dso logs --agent -f | head`. */
+  readonly outputEnd: AbortSignal;
   /** The whole command line: `-f` and `-p` stand before the command. */
   readonly line: CommandLine;
   readonly docker: Docker;

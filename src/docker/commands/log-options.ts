@@ -1,5 +1,6 @@
 import { InvalidArgumentError, Option } from 'commander';
-import type { LogEntry, LogRecord } from '../agent-api.ts';
+import type { LogEntry, LogQuery, LogRecord } from '../agent-api.ts';
+import { watchDockerCli } from '../compose/docker-cli-socket.ts';
 import type { CommandContext } from './context.ts';
 
 const units: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
@@ -23,17 +24,28 @@ function readTime(text: string): number {
   return /^\d+(\.\d+)?$/.test(text) ? Number(text) * 1_000 : Date.parse(text);
 }
 
-/** Hands on the lines of the log, and says on standard error that some are missing. */
-export function onRecord(
-  { stderr }: CommandContext,
+/**
+ * Shows the lines of the agent's log, and says on standard error that some are missing. To follow,
+ * it ends when `docker` is told to, or when the reader of the output has left.
+ */
+export async function showLog(
+  { agent, env, stderr, outputEnd }: CommandContext,
+  query: LogQuery,
   show: (record: LogRecord) => void,
-): (entry: LogEntry) => void {
-  return (entry) => {
+): Promise<void> {
+  const dockerEnd = new AbortController();
+  const watch = watchDockerCli(env.DOCKER_CLI_PLUGIN_SOCKET ?? '', () => dockerEnd.abort());
+  const onEntry = (entry: LogEntry): void => {
     if (isRecord(entry)) return show(entry);
     stderr.write(
       `docker dso: ${entry.missed} lines of the agent's log are missing here: it has more than this command takes\n`,
     );
   };
+  try {
+    await agent.readLog(query, onEntry, AbortSignal.any([outputEnd, dockerEnd.signal]));
+  } finally {
+    watch.close();
+  }
 }
 
 function isRecord(entry: LogEntry): entry is LogRecord {

@@ -2,7 +2,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { toTextLine } from '../../formats/log-text.ts';
 import { printableJson } from '../../formats/printable-json.ts';
 import type { CommandContext } from './context.ts';
-import { onRecord, sinceOption } from './log-options.ts';
+import { showLog, sinceOption } from './log-options.ts';
 import { type Format, formatOption } from './output.ts';
 
 type Options = {
@@ -14,7 +14,7 @@ type Options = {
 
 /** `docker dso logs --agent`: the log of the agent itself. */
 export function logsCommand(context: CommandContext): Command {
-  const { agent, stdout } = context;
+  const { stdout } = context;
   return new Command('logs')
     .requiredOption('--agent', 'the log of the agent; without it: docker compose logs')
     .option('-f, --follow', 'show the lines to come, too')
@@ -38,16 +38,11 @@ docker logs dso-container if it runs as a container.`,
         ...(tail < Infinity && { tail }),
         ...(since !== undefined && { since }),
       };
-      await agent.readLog(
-        query,
-        onRecord(context, (record) => {
-          stdout.write(
-            format === 'json'
-              ? `${printableJson(record, 0)}\n`
-              : toTextLine(JSON.stringify(record)),
-          );
-        }),
-      );
+      await showLog(context, query, (record) => {
+        stdout.write(
+          format === 'json' ? `${printableJson(record, 0)}\n` : toTextLine(JSON.stringify(record)),
+        );
+      });
     });
 }
 

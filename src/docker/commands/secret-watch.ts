@@ -5,14 +5,14 @@ import { printableJson } from '../../formats/printable-json.ts';
 import type { LogRecord } from '../agent-api.ts';
 import { findProjectName } from '../compose/model.ts';
 import type { CommandContext } from './context.ts';
-import { onRecord, sinceOption } from './log-options.ts';
+import { showLog, sinceOption } from './log-options.ts';
 import { type Format, formatOption, formatTime } from './output.ts';
 
 type Options = { readonly project?: string; readonly since?: number; readonly format: Format };
 
 /** `docker dso secret watch`: a line for whatever happens to the secrets of the application. */
 export function secretWatchCommand(context: CommandContext): Command {
-  const { agent, stdout, line, docker } = context;
+  const { stdout, line, docker } = context;
   return new Command('watch')
     .argument('[service...]', 'services of the application; default: all')
     .option('--project <name>', 'another application; default: that of -p or of the Compose files')
@@ -31,13 +31,11 @@ docker dso watch is another command: that of Compose, which watches the files of
         });
       const { since } = options;
       const asText = options.format === 'text';
-      await agent.readLog(
-        // Without a time: what happens from now on.
-        { follow: true, project, services, ...(since === undefined ? { tail: 0 } : { since }) },
-        onRecord(context, (record) => {
-          if (isEvent(record)) stdout.write(asText ? toText(record) : toJson(record));
-        }),
-      );
+      // Without a time: what happens from now on.
+      const from = since === undefined ? { tail: 0 } : { since };
+      await showLog(context, { follow: true, project, services, ...from }, (record) => {
+        if (isEvent(record)) stdout.write(asText ? toText(record) : toJson(record));
+      });
     });
 }
 
