@@ -230,6 +230,12 @@ services:
       ]).toEqual(before);
     });
 
+    test('exec, diff and ps need no agent', async () => {
+      expect(await dsoOutput('exec -T scratch /busybox env')).toContain(`TOKEN=${key}\n`);
+      expect(await dsoOutput('--mode local diff')).toMatch(/^No differences: /);
+      expect(await dso('--mode local ps -q')).toMatchObject({ code: 0, stderr: '' });
+    });
+
     test('a changed value comes with up, and into the variables with a restart', async () => {
       const next = secretValue();
       await put('my-app/database-password', next);
