@@ -68,7 +68,7 @@ export async function createHostPipeline(options: HostPipelineOptions) {
       maxStaleMs: options.maxStale,
     }),
     patienceMs: options.firstMountPatience,
-    ...(presence && { presence }),
+    ...(presence && { presence, keepsReplacedLeases: true }),
     versionKey: options.versionKey,
   });
   return {

@@ -34,6 +34,8 @@ export type PipelineOptions = {
   readonly patienceMs: number;
   /** Whether a workload still runs. Default: unknown. */
   readonly presence?: Presence;
+  /** See `keepsReplaced` of LeaseManager. */
+  readonly keepsReplacedLeases?: boolean;
   readonly events?: PodEvents;
   /** See version-key.ts. */
   readonly versionKey: Uint8Array;
@@ -48,7 +50,7 @@ export type Pipeline = {
   readonly mount: Mount;
   readonly metrics: MountMetrics;
   /** Its leases outlive the process by `handOver` and `takeOver`. */
-  readonly leases: Pick<SecretCache, 'handOver' | 'takeOver'>;
+  readonly leases: Pick<SecretCache, 'handOver' | 'takeOver' | 'releaseReplaced'>;
   /** Renews and releases the leases that are due. It also happens once a second. */
   readonly tick: () => void;
   /** Stops the background work. */
@@ -69,6 +71,7 @@ export function createPipeline(options: PipelineOptions): Pipeline {
     log,
     patienceMs: options.patienceMs,
     ...(presence && { presence }),
+    keepsReplacedLeases: options.keepsReplacedLeases,
   });
   const metrics = new MountMetrics(registry);
   const mount = createMount({

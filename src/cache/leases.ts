@@ -13,7 +13,19 @@ export type LeaseManagerDeps = {
   readonly presence: Presence;
   readonly now: () => number;
   readonly metrics: CacheMetrics;
+  /**
+   * Whether {@link LeaseManager.releaseReplaced} is called. Default false: a lease that cannot be
+   * extended is left to its end, because its workload may still use it.
+   */
+  readonly keepsReplaced?: boolean | undefined;
   readonly log: Logger;
+};
+
+/** A lease that cannot be extended, and whose instance may still use it. */
+type ReplacedLease = {
+  readonly provider: Provider;
+  readonly grant: Grant;
+  readonly lease: Lease;
 };
 
 /** The wait after a failed renewal. */
@@ -27,6 +39,9 @@ const renewalTimeoutMs = 10_000;
  * set forward, or that the machine was suspended.
  */
 const clockJumpThresholdMs = 60_000;
+
+/** For how many instances. */
+const maxReplacedInstances = 1_000;
 
 /** How many classes the warning about stopped renewals is remembered for. */
 const maxWarnedClasses = 1_000;
@@ -49,6 +64,10 @@ const maxWarnedClasses = 1_000;
 export class LeaseManager {
   readonly #deps: LeaseManagerDeps;
   readonly #warned = new LRUCache<string, true>({ max: maxWarnedClasses });
+  /** By instance. */
+  readonly #replaced = new LRUCache<string, readonly ReplacedLease[]>({
+    max: maxReplacedInstances,
+  });
   #lastTickAt: number;
 
   constructor(deps: LeaseManagerDeps) {
@@ -60,6 +79,8 @@ export class LeaseManager {
   tick(): void {
     const { cache, now } = this.#deps;
     this.#detectClockJump();
+    for (const instance of [...this.#replaced.keys()])
+      if (this.#deps.presence(instance) === 'gone') this.releaseReplaced(instance);
     for (const entry of [...cache.entries()]) {
       const lease = entry.value?.lease;
       if (entry.value !== undefined && now() >= expiryOf(entry.value)) cache.drop(entry.key);
@@ -73,6 +94,17 @@ export class LeaseManager {
   releaseUnused(provider: Provider, grant: Grant, result: FetchResult): void {
     if (result.kind === 'value' && result.value.lease !== undefined)
       this.#release(provider, grant, result.value.lease);
+  }
+
+  /**
+   * Releases the leases of an instance that could not be extended. To be called when the instance
+   * uses what has replaced them.
+   */
+  releaseReplaced(instance: string): void {
+    const { now } = this.#deps;
+    for (const { provider, grant, lease } of this.#replaced.get(instance) ?? [])
+      if (lease.expiresAt > now()) this.#release(provider, grant, lease);
+    this.#replaced.delete(instance);
   }
 
   /** After a clock jump, no pod counts as idle because of the jump. */
@@ -140,7 +172,11 @@ export class LeaseManager {
     const value = current?.value;
     if (renewal === undefined || current === undefined || value?.lease?.id !== lease.id) return;
     metrics.leases.inc({ provider: entry.provider.name, result: renewal.kind });
-    if (renewal.kind === 'ended') return cache.drop(entry.key);
+    if (renewal.kind === 'ended') {
+      cache.drop(entry.key);
+      this.#keepReplaced(entry, lease);
+      return;
+    }
     const { expiresAt } = renewal;
     cache.put({
       ...current,
@@ -153,6 +189,14 @@ export class LeaseManager {
       freshUntil: sentAt + ((expiresAt - sentAt) * 2) / 3,
       renewAfter: 0,
     });
+  }
+
+  #keepReplaced({ provider, grant }: LeasedEntry, lease: Lease): void {
+    if (this.#deps.keepsReplaced !== true) return;
+    const { instance } = grant.workload;
+    const at = this.#deps.now();
+    const others = (this.#replaced.get(instance) ?? []).filter((each) => each.lease.expiresAt > at);
+    this.#replaced.set(instance, [...others, { provider, grant, lease }]);
   }
 
   #dropAndRelease(entry: Entry, lease: Lease | undefined): void {

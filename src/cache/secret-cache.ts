@@ -48,6 +48,8 @@ export type SecretCacheDeps = {
   readonly workloadMemory?: WorkloadMemory;
   /** Whether a workload still runs. Default: unknown for all workloads. */
   readonly presence?: Presence;
+  /** See LeaseManagerDeps. */
+  readonly keepsReplacedLeases?: boolean | undefined;
   /** See `timeoutMs` of InFlightReadsDeps. */
   readonly readTimeoutMs?: number;
   /** How long a mount without a cached value waits for a store that is away. Default 0. */
@@ -88,7 +90,8 @@ export class SecretCache {
     const cache = new EntryCache({ maxBytes });
     const metrics = deps.metrics(() => cache.bytes);
     const keys = this.#keys;
-    const leases = new LeaseManager({ cache, presence, now, metrics, log });
+    const { keepsReplacedLeases: keepsReplaced } = deps;
+    const leases = new LeaseManager({ cache, presence, now, metrics, keepsReplaced, log });
     this.#now = now;
     this.#patienceMs = patienceMs;
     this.#freshness = freshness;
@@ -180,6 +183,11 @@ export class SecretCache {
     });
     this.#deliveryHistory.add(grant.workload, this.#keys.requestKey(grant));
     return true;
+  }
+
+  /** See `releaseReplaced` of LeaseManager. */
+  releaseReplaced(instance: string): void {
+    this.#leases.releaseReplaced(instance);
   }
 
   /** Renews and releases leases and drops old entries. To be called once a second. */

@@ -55,6 +55,8 @@ export class MemoryStore {
   gate: Promise<void> = Promise.resolve();
   /** Whether leases can be handed over to a later process. */
   keepsLeases = false;
+  /** Whether leases cannot be extended. */
+  endsLeases = false;
   /** The leases of earlier processes. */
   readonly takenOver: string[] = [];
   /** Fails all reads. */
@@ -70,7 +72,10 @@ export class MemoryStore {
         credentials: async () => undefined,
       }),
       fetch: (requests) => requests.map((each) => this.#read(each)),
-      renew: async () => ({ kind: 'renewed', expiresAt: Date.now() + 3_600_000 }),
+      renew: async () =>
+        this.endsLeases
+          ? { kind: 'ended' }
+          : { kind: 'renewed', expiresAt: Date.now() + 3_600_000 },
       release: async (_, { id }) => void this.released.push(id),
       handOver: (_, { id }) => (this.keepsLeases ? new Redacted(`token of ${id}`) : undefined),
       takeOver: (_, lease, secret) => {
@@ -165,6 +170,7 @@ export class TestAgent {
       freshness: () => ({ refreshIntervalMs: 10_000, maxStaleMs: 600_000 }),
       patienceMs: 0,
       presence: (instance) => this.agent.presence(instance),
+      keepsReplacedLeases: true,
       versionKey: Buffer.alloc(32, 1),
       registry: this.registry,
       ...{ log, now },

@@ -113,7 +113,7 @@ export class DockerAgent {
           .map(({ mounts }) => mounts),
       refresh: (service) =>
         this.#limits.run(mountMs, undefined, (context) => service.refresh(context)),
-      onRead: (service) => this.#rotator?.consider(service),
+      onRead: (service) => void this.#bringToContainers(service),
       intervalMs: options.host.config.agent.watch.pollingIntervalMs,
       log,
     });
@@ -132,7 +132,7 @@ export class DockerAgent {
       });
     const storeRequests = new StoreRequests({
       services: () => this.#known.list().map(({ mounts }) => mounts),
-      rotate: (service) => this.#rotator?.consider(service) === true,
+      rotate: (service) => this.#bringToContainers(service),
       ...{ host: options.host, stores: options.stores, limits: this.#limits },
     });
     this.#control = new JsonServer({
@@ -305,6 +305,12 @@ export class DockerAgent {
       ...(engine && { engine: { socket: engine.socketPath, ...failure } }),
       ...(failures.length > 0 && { swarmFailures: failures }),
     };
+  }
+
+  /** @returns whether the service rotates */
+  #bringToContainers(service: ServiceMounts): boolean {
+    this.#leases.releaseReplaced(service);
+    return this.#rotator?.consider(service) === true;
   }
 
   async #putProject(name: string, registration: ProjectRegistration): Promise<void> {

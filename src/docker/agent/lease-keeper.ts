@@ -8,6 +8,7 @@ import { replaceFile } from '../../files/replace-file.ts';
 import { grantsOf, instanceOf } from '../delivery/deliver.ts';
 import type { HostConfig } from '../delivery/effective-store.ts';
 import type { KnownService } from './projects.ts';
+import type { ServiceMounts } from './service-mounts.ts';
 import type { Stores } from '../delivery/stores.ts';
 
 /** What a {@link LeaseKeeper} needs. */
@@ -17,6 +18,7 @@ export type LeaseKeeperDeps = {
   readonly leases: {
     handOver(): readonly HandedOverLease[];
     takeOver(provider: Provider, grant: Grant, handedOver: HandedOverLease): boolean;
+    releaseReplaced(instance: string): void;
   };
   readonly stores: Stores;
   readonly host: HostConfig;
@@ -68,6 +70,12 @@ export class LeaseKeeper {
         log[kept < leases.length ? 'warn' : 'info'](fields, 'leases of the last process');
       }),
     );
+  }
+
+  /** Gives back the leases that no container of a service uses any more. */
+  releaseReplaced({ wanted, isStale, outdated }: ServiceMounts): void {
+    if (isStale || outdated.length > 0) return;
+    this.#deps.leases.releaseReplaced(instanceOf(wanted.injection));
   }
 
   start(): void {

@@ -197,6 +197,39 @@ describe('restart', () => {
   });
 });
 
+describe('a credential that cannot be extended', () => {
+  test('is given back after all containers have switched to the next one', async () => {
+    store.values.set('token', () => `user-${store.reads.length}`);
+    store.endsLeases = true;
+    let release = (): void => undefined;
+    const stopped = new Promise<void>((resolve) => (release = resolve));
+    await register({});
+    const container = replica(1);
+    await up(container);
+    engine.containers[0] = {
+      ...container,
+      state: 'running',
+      onStop: async () => {
+        await stopped;
+        await container.onStop?.();
+      },
+    };
+    agent.clockOffset = 45 * 60_000;
+    agent.tick();
+    await eventually(async () => {
+      await agent.control('POST', '/v1/refresh', { path: 'token' });
+      expect(agent.variables('shop', 'app')).toEqual({ TOKEN: 'user-2' });
+    });
+    await agent.control('POST', '/v1/refresh', { path: 'token' });
+    expect(store.released).toEqual([]);
+    release();
+    await untilRotated();
+    await agent.control('POST', '/v1/refresh', { path: 'token' });
+    await eventually(() => expect(store.released).toEqual(['lease-1']));
+    expect(await status()).toMatchObject({ state: 'ACTIVE' });
+  });
+});
+
 describe('auto', () => {
   test('restarts for a variable, and not for a file', async () => {
     await register({ strategy: 'auto' }, { files });
