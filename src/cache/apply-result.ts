@@ -87,7 +87,11 @@ export function createApplyResult(deps: ApplyResultDeps): ApplyResult {
       switch (result.kind) {
         case 'value': {
           const value = { ...result.value, bytes: toOwnBuffer(result.value.bytes) };
-          return putResult({ kind: 'value', value }, sentAt, { value, deliveredAt: sentAt });
+          const previous = cache.get(keyAtRequest);
+          const put = putResult({ kind: 'value', value }, sentAt, { value, deliveredAt: sentAt });
+          if (put.kind === 'value' && previous?.value?.lease?.id !== value.lease?.id)
+            leases.keepReplaced(previous);
+          return put;
         }
         case 'absent':
           dropEntries(grant);

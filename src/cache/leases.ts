@@ -96,6 +96,17 @@ export class LeaseManager {
       this.#release(provider, grant, result.value.lease);
   }
 
+  /** Remembers the lease of an entry for {@link releaseReplaced}. */
+  keepReplaced(entry: Entry | undefined): void {
+    const { provider, grant, value } = entry ?? {};
+    const lease = value?.lease;
+    if (this.#deps.keepsReplaced !== true || !provider || !grant || !lease) return;
+    const { instance } = grant.workload;
+    const at = this.#deps.now();
+    const others = (this.#replaced.get(instance) ?? []).filter((each) => each.lease.expiresAt > at);
+    this.#replaced.set(instance, [...others, { provider, grant, lease }]);
+  }
+
   /**
    * Releases the leases of an instance that could not be extended. To be called when the instance
    * uses what has replaced them.
@@ -174,7 +185,7 @@ export class LeaseManager {
     metrics.leases.inc({ provider: entry.provider.name, result: renewal.kind });
     if (renewal.kind === 'ended') {
       cache.drop(entry.key);
-      this.#keepReplaced(entry, lease);
+      this.keepReplaced(entry);
       return;
     }
     const { expiresAt } = renewal;
@@ -189,14 +200,6 @@ export class LeaseManager {
       freshUntil: sentAt + ((expiresAt - sentAt) * 2) / 3,
       renewAfter: 0,
     });
-  }
-
-  #keepReplaced({ provider, grant }: LeasedEntry, lease: Lease): void {
-    if (this.#deps.keepsReplaced !== true) return;
-    const { instance } = grant.workload;
-    const at = this.#deps.now();
-    const others = (this.#replaced.get(instance) ?? []).filter((each) => each.lease.expiresAt > at);
-    this.#replaced.set(instance, [...others, { provider, grant, lease }]);
   }
 
   #dropAndRelease(entry: Entry, lease: Lease | undefined): void {

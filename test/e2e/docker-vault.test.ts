@@ -29,7 +29,7 @@ const adminPassword = randomBytes(12).toString('hex');
 
 const applicationPolicy = `
 path "secret/data/app/*" { capabilities = ["read"] }
-path "database/creds/app" { capabilities = ["read"] }
+path "database/creds/+" { capabilities = ["read"] }
 path "sys/leases/revoke" { capabilities = ["update"] }
 `;
 
@@ -78,13 +78,15 @@ describeIfAvailable(import.meta.filename, missingDependencies)('docker dso with 
       allowed_roles: '*',
       verify_connection: false,
     });
-    await root('POST', 'database/roles/app', {
-      db_name: 'shop',
-      creation_statements: [
-        `CREATE ROLE "{{name}}" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'`,
-      ],
-      ...{ default_ttl: '1h', max_ttl: '24h' },
-    });
+    const createUser = `CREATE ROLE "{{name}}" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'`;
+    for (const [role, times] of [
+      ['app', { default_ttl: '1h', max_ttl: '24h' }],
+      // Long enough for a rotation, also on a busy machine.
+      ['brief', { default_ttl: '90s', max_ttl: '90s' }],
+    ] as const)
+      await root('POST', `database/roles/${role}`, {
+        ...{ db_name: 'shop', creation_statements: [createUser], ...times },
+      });
     await root('POST', 'sys/auth/approle', { type: 'approle' });
     await root('POST', 'auth/approle/role/app', { token_policies: ['app'] });
     const { data: role } = await root('GET', 'auth/approle/role/app/role-id');
@@ -162,6 +164,44 @@ providers:
     },
   );
 
+  test('a credential that Vault does not extend is replaced by a rotation, and then given back', async () => {
+    const brief = await environment.project('brief', {
+      'dso.yaml': 'defaults: {rotation: {strategy: restart, grace: 0s}}\n',
+      'compose.yaml': `services:
+  app:
+    image: ${testImages.busybox}
+    command: stay
+    environment:
+      - DB_USER=dso://database/creds/brief#username
+      - DB_PASSWORD=dso://database/creds/brief#password
+`,
+    });
+    await brief.dsoOutput(['up', '-d']);
+    const ofProgram = async (name: string): Promise<string> => {
+      const text = await environment.engine.output([
+        'exec',
+        'brief-app-1',
+        'cat',
+        '/proc/1/environ',
+      ]);
+      return new RegExp(`(?:^|\0)${name}=([^\0]*)`).exec(text)?.[1] ?? '';
+    };
+    const [user, password] = [await ofProgram('DB_USER'), await ofProgram('DB_PASSWORD')];
+    expect(await canLogIn(user, password)).toBe(true);
+    // The agent tries to renew it at two thirds of its life.
+    await untilTrue(async () => {
+      await brief.dsoOutput(['secret', 'refresh', 'database/creds/brief']);
+      return (await ofProgram('DB_USER').catch(() => user)) !== user;
+    }, 120_000);
+    await untilTrue(async () => {
+      await brief.dsoOutput(['secret', 'refresh', 'database/creds/brief']);
+      return !(await canLogIn(user, password));
+    });
+    expect(await canLogIn(await ofProgram('DB_USER'), await ofProgram('DB_PASSWORD'))).toBe(true);
+    expect(await brief.dsoOutput(['inspect', 'app'])).toContain(': ACTIVE');
+    await brief.dsoOutput(['down', '-t', '0']);
+  }, 240_000);
+
   test('down gives the lease back', async () => {
     await shop.dsoOutput(['stop', '-t', '0', 'app']);
     await untilTrue(async () => (await leases()).length === 0);
@@ -169,7 +209,7 @@ providers:
   });
 });
 
-async function untilTrue(check: () => Promise<boolean>): Promise<void> {
-  for (const deadline = Date.now() + 30_000; !(await check()); await sleep(100))
+async function untilTrue(check: () => Promise<boolean>, timeoutMs = 30_000): Promise<void> {
+  for (const deadline = Date.now() + timeoutMs; !(await check()); await sleep(100))
     if (Date.now() > deadline) throw new Error('it did not happen');
 }
