@@ -7,9 +7,11 @@ import { readPage } from '../docs-page.ts';
 import { builtBundle, builtPlugin } from '../driver/bundle.ts';
 import { describeIfAvailable } from '../if-available.ts';
 import { buildCompose, missingDockerDependencies } from '../servers/docker/engine.ts';
+import { testImages } from '../servers/docker/images.ts';
 import { type Finished, runProgram } from '../servers/docker/run-program.ts';
+import { containerOf, startDockerEnvironment } from './docker-environment.ts';
 
-/** `docker dso migrate` with the real Compose, which says what each value is. No engine runs. */
+/** `docker dso migrate` with the real Compose, which says what each value is. */
 
 /** Part of each value. No output may have it. */
 const canary = 'canary-9f1e';
@@ -702,5 +704,42 @@ secrets:
         expect(read('compose.yaml')).toBe(before);
       });
     });
+
+    test('starts an application that has moved with its values', async () => {
+      const environment = await startDockerEnvironment();
+      try {
+        const shop = await environment.project('moved', {
+          'compose.yaml': `services:
+  app:
+    image: ${testImages.busybox}
+    command: sleep 600
+    environment:
+      DB_PASSWORD: \${DB_PASSWORD}
+      JSON_SECRET: '{"k":"${value}"}'
+      KEY_FILE: /run/secrets/key
+    secrets: [key]
+secrets: {key: {file: key.txt}}
+`,
+          '.env': `DB_PASSWORD=${value}\n`,
+          'key.txt': `${value}-key`,
+        });
+        const options = {
+          env: {
+            DSO_USER_CONFIG: environment.path('dso.yaml'),
+            XDG_STATE_HOME: environment.path('backups'),
+          },
+        };
+        await shop.dsoOutput(['migrate', '--apply'], options);
+        await shop.dsoOutput(['up', '-d']);
+        const script = 'echo "$DB_PASSWORD $JSON_SECRET"; cat "$KEY_FILE"';
+        expect(await shop.compose(['exec', '-T', 'app', 'sh', '-c', script])).toBe(
+          `${value} {"k":"${value}"}\n${value}-key`,
+        );
+        const shown = await environment.engine.output(['inspect', containerOf(shop, 'app')]);
+        expect(shown).not.toContain(canary);
+      } finally {
+        await environment.stop();
+      }
+    }, 300_000);
   },
 );
