@@ -51,6 +51,8 @@ async function contextOf(line: CommandLine, docker: Docker): Promise<CommandCont
     ...{ mode, openLocal, program, calledAs: line.isPlugin ? 'docker dso' : program },
     outputEnd: outputEnd.signal,
     makeLocalStore: async (paths) => (await import('./app/local-store.ts')).makeLocalStore(paths),
+    addLocalSecrets: async (paths, secrets) =>
+      (await import('./app/local-store.ts')).addLocalSecrets(paths, secrets),
     setExitCode: (code) => (process.exitCode = code),
   };
 }

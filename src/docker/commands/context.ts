@@ -3,7 +3,7 @@ import type { Output } from '../../formats/terminal-style.ts';
 import type { Mode, SecretReader } from '../agent-api.ts';
 import type { CommandLine } from '../compose/command-line.ts';
 import type { Docker, Environment } from '../compose/docker.ts';
-import type { MakeLocalStore } from './init.ts';
+import type { AddLocalSecrets, MakeLocalStore } from './init.ts';
 
 /** What the commands of `docker dso` get of the process. */
 export type CommandContext = {
@@ -29,5 +29,6 @@ export type CommandContext = {
   /** How the user calls it: `docker dso`, or the path of the program. */
   readonly calledAs: string;
   readonly makeLocalStore: MakeLocalStore;
+  readonly addLocalSecrets: AddLocalSecrets;
   readonly setExitCode: (code: number) => void;
 };

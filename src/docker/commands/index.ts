@@ -47,6 +47,11 @@ export const commands: readonly DsoCommand[] = [
     load: async () => (await import('./logs.ts')).logsCommand,
   },
   {
+    name: 'migrate',
+    summary: 'move the secrets of an application into a store',
+    load: async () => (await import('./migrate.ts')).migrateCommand,
+  },
+  {
     name: 'plan',
     summary: 'show what up would do',
     load: async () => (await import('./plan.ts')).planCommand,

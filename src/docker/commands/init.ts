@@ -4,6 +4,7 @@ import { dirname, join, resolve } from 'node:path';
 import type { Readable } from 'node:stream';
 import { SecretError, errorCodeOf, fileProblemOf } from '../../core/errors.ts';
 import { type StoreType, storeTypes } from '../../core/host-store.ts';
+import type { Redacted } from '../../core/redacted.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { Output } from '../../formats/terminal-style.ts';
 import { changeStore, findMethod } from '../config/change-store.ts';
@@ -28,6 +29,15 @@ export type MakeLocalStore = (paths: LocalStorePaths) => Promise<{
   readonly keyFile: string;
   readonly isNew: boolean;
 }>;
+
+/**
+ * Adds secrets to a local store: all of them, or none.
+ * @throws SecretError also if the store has another value under one of the names
+ */
+export type AddLocalSecrets = (
+  paths: LocalStorePaths,
+  secrets: ReadonlyMap<string, Redacted<Uint8Array>>,
+) => Promise<void>;
 
 /** What {@link initCommand} needs of the process. */
 export type InitDeps = {

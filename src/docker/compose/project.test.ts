@@ -33,6 +33,7 @@ async function find(words: string, folder: string, env: Record<string, string> =
     ...project,
     directory: short(project.directory),
     files: project.files.map(short),
+    envFiles: project.envFiles.map(short),
   };
 }
 
@@ -41,6 +42,7 @@ describe('the project of a command', () => {
     expect(await find('', 'app')).toEqual({
       directory: 'app',
       files: ['app/docker-compose.yaml', 'app/docker-compose.override.yml'],
+      envFiles: ['app/.env'],
       readsStdin: false,
       profiles: ['debug', 'extra'],
       isNamed: false,
@@ -58,6 +60,16 @@ describe('the project of a command', () => {
   test('is in a folder above, with the .env there', async () => {
     const { directory, profiles } = await find('', 'app/deep/er');
     expect({ directory, profiles }).toEqual({ directory: 'app', profiles: ['debug', 'extra'] });
+  });
+
+  test('has the env files that a flag or a variable names', async () => {
+    expect((await find('--env-file env/a --env-file env/b', '')).envFiles).toEqual([
+      'env/a',
+      'env/b',
+    ]);
+    const variables = { COMPOSE_ENV_FILES: 'a,b' };
+    expect((await find('', 'both', variables)).envFiles).toEqual(['both/a', 'both/b']);
+    expect((await find('', 'both', { COMPOSE_DISABLE_ENV_FILE: '1' })).envFiles).toEqual([]);
   });
 
   test('has one of several files', async () => {

@@ -9,6 +9,8 @@ export type Project = {
   readonly directory: string;
   /** Absolute paths, without standard input and remote files. Later files override earlier ones. */
   readonly files: readonly string[];
+  /** Absolute paths of the files that variables are interpolated from. They may be missing. */
+  readonly envFiles: readonly string[];
   /** Whether a file is standard input. */
   readonly readsStdin: boolean;
   /** The active profiles. */
@@ -55,6 +57,11 @@ export async function findProject(
     files: files
       .filter((file) => file !== '-' && !isRemote(file))
       .map((file) => resolve(cwd, file)),
+    envFiles: [
+      ...new Set(
+        [directoryOf(named), directory].flatMap((folder) => envFilesOf(flags, env, cwd, folder)),
+      ),
+    ],
     readsStdin: files.includes('-'),
     profiles: profiles.length > 0 ? profiles : lookUp('COMPOSE_PROFILES').split(/\s*,\s*/),
     isNamed: valuesOf(flags, 'project-name').length > 0 || (env.COMPOSE_PROJECT_NAME ?? '') !== '',
@@ -72,19 +79,28 @@ async function readEnvFiles(
   cwd: string,
   directory: string,
 ): Promise<Environment> {
+  // Compose reports a file that it cannot read.
+  const texts = await Promise.all(
+    envFilesOf(flags, env, cwd, directory).map((file) => readFile(file, 'utf8').catch(() => '')),
+  );
+  return Object.assign({}, ...texts.map((text) => parseEnv(text))) as Environment;
+}
+
+function envFilesOf(
+  flags: readonly Part[],
+  env: Environment,
+  cwd: string,
+  directory: string,
+): readonly string[] {
   const named = valuesOf(flags, 'env-file');
   const inVariable = (env.COMPOSE_ENV_FILES ?? '').split(',').filter((file) => file !== '');
   const isOff = ['1', 't', 'T', 'true', 'TRUE', 'True'].includes(
     env.COMPOSE_DISABLE_ENV_FILE ?? '',
   );
   const chosen = named.length > 0 ? named : inVariable;
-  const files =
-    chosen.length > 0
-      ? chosen.map((file) => resolve(cwd, file))
-      : [join(directory, '.env')].slice(isOff ? 1 : 0);
-  // Compose reports a file that it cannot read.
-  const texts = await Promise.all(files.map((file) => readFile(file, 'utf8').catch(() => '')));
-  return Object.assign({}, ...texts.map((text) => parseEnv(text))) as Environment;
+  return chosen.length > 0
+    ? chosen.map((file) => resolve(cwd, file))
+    : [join(directory, '.env')].slice(isOff ? 1 : 0);
 }
 
 /** The file in the directory or in the nearest one above it, and its override file. */
