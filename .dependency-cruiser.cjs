@@ -34,7 +34,7 @@ const mayImport = {
   mount: ['cache', 'formats', 'concurrency', 'core'],
   cache: ['formats', 'concurrency', 'core'],
   providers: ['kube', 'http', 'config', 'formats', 'files', 'concurrency', 'core'],
-  kube: ['http', 'concurrency', 'core'],
+  kube: ['http', 'formats', 'concurrency', 'core'],
   http: ['concurrency', 'core'],
   sockets: ['core'],
   config: ['telemetry', 'core'],

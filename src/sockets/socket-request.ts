@@ -10,7 +10,7 @@ export type SocketRequest = {
   readonly maxBodyBytes: number;
   /** Called when the response begins. Its body is then no part of the result. */
   readonly onOpen?: (status: number) => void;
-  /** Called for each piece of a body that is no part of the result. */
+  /** Called for each piece of a body that is no part of the result. Its error ends the request. */
   readonly onPiece?: (piece: Buffer) => void;
 };
 
@@ -41,7 +41,14 @@ export async function requestOverSocket({
       let bytes = 0;
       onOpen?.(response.statusCode ?? 0);
       response.on('data', (piece: Buffer) => {
-        if (onOpen !== undefined) return onPiece?.(piece);
+        if (onOpen !== undefined) {
+          try {
+            onPiece?.(piece);
+          } catch (error) {
+            response.destroy(error as Error);
+          }
+          return;
+        }
         bytes += piece.length;
         if (bytes <= maxBodyBytes) pieces.push(piece);
         else response.destroy(new Error('the response is too large'));

@@ -74,9 +74,14 @@ export class FakeEngine {
   }
 
   /** Sends an event of a container. */
-  report(action: string): void {
-    for (const response of this.#events)
-      response.write(`${JSON.stringify({ Type: 'container', Action: action })}\n`);
+  report(action: string, id = 'app', labels: Readonly<Record<string, string>> = {}): void {
+    const Actor = { ID: id, Attributes: { ...labels, name: id } };
+    this.reportRaw(`${JSON.stringify({ Type: 'container', Action: action, Actor })}\n`);
+  }
+
+  /** Sends a piece of the events. */
+  reportRaw(text: string): void {
+    for (const response of this.#events) response.write(text);
   }
 
   add(container: Partial<FakeContainer> & { readonly id: string }): FakeContainer {

@@ -19,7 +19,8 @@ import { StateDirectory } from '../delivery/state-file.ts';
 import { statusOf } from '../delivery/status.ts';
 import { storeNameOf } from '../delivery/store-names.ts';
 import type { Stores } from '../delivery/stores.ts';
-import type { Engine } from '../engine/engine.ts';
+import type { Engine, StartedContainer } from '../engine/engine.ts';
+import { composeLabels } from '../model/labels.ts';
 import { isVolumeName } from '../model/volumes.ts';
 import { RotationMetrics } from '../rotation/metrics.ts';
 import { type RotationDelays, Rotator } from '../rotation/rotator.ts';
@@ -128,6 +129,7 @@ export class DockerAgent {
           this.#known.list().flatMap(({ mounts }) => (mounts.isInUse ? [mounts] : [])),
         canMount: (volume) => this.#known.hasSecretsOf(volume),
         unmount: (volume, id) => this.#unmount(volume, id),
+        onContainerStart: (container) => this.#auditStart(container),
         ...{ engine, volumesDir, log, delays: options.recoveryDelays },
       });
     const storeRequests = new StoreRequests({
@@ -281,6 +283,22 @@ export class DockerAgent {
       this.#recovery?.mountFailed();
       throw error;
     }
+  }
+
+  /** The engine does not say for which container it mounts a volume. */
+  #auditStart({ id, name, labels }: StartedContainer): void {
+    const project = labels[composeLabels.project] ?? '';
+    const service = labels[composeLabels.service] ?? '';
+    const known = this.#known.find(project, service)?.mounts;
+    if (known?.isInUse !== true) return;
+    const secrets = this.#statusOf(known).secrets.map(({ source, version }) => ({
+      source,
+      version,
+    }));
+    this.#options.log.info(
+      { project, service, container: name, id: id.slice(0, 12), secrets, audit: 'container' },
+      'a container of the service has started',
+    );
   }
 
   async #unmount(name: string, id: string): Promise<void> {

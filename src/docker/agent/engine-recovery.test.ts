@@ -287,3 +287,57 @@ describe('an engine that the agent cannot use', () => {
     await eventually(() => expect(engine.paths).toContain(`GET /v${wanted}/containers/json?all=1`));
   });
 });
+
+describe('a container that starts', () => {
+  const labels = {
+    'com.docker.compose.project': 'shop',
+    'com.docker.compose.service': 'app',
+  };
+  const audits = (agent: TestAgent): readonly object[] =>
+    agent.lines
+      .map((line) => JSON.parse(line) as Record<string, unknown>)
+      .filter(({ audit }) => audit === 'container');
+
+  async function startMounted(): Promise<TestAgent> {
+    engine.add({ id: 'shop-app-1', state: 'running' });
+    await engine.start();
+    const agent = await start();
+    await agent.register('shop', { app });
+    expect(await agent.mount('dso_shop.app', 'a')).toBe('');
+    await eventually(() => expect(isListed()).toBe(true));
+    return agent;
+  }
+
+  test('is in the audit log, with its name and the versions of its secrets', async () => {
+    const agent = await startMounted();
+    engine.report('start', 'shop-app-1', labels);
+    await eventually(() => expect(audits(agent)).toHaveLength(1));
+    expect(audits(agent)).toMatchObject([
+      {
+        ...{ project: 'shop', service: 'app', container: 'shop-app-1' },
+        secrets: [{ source: 'dso://token', version: expect.stringMatching(/^v\d+$/) }],
+      },
+    ]);
+    expect(JSON.stringify(audits(agent))).not.toContain('value');
+  });
+
+  test('is not, if its service has no secrets, or if the event is broken', async () => {
+    const agent = await startMounted();
+    engine.report('start', 'other', { ...labels, 'com.docker.compose.service': 'other' });
+    engine.report('start', 'none');
+    engine.reportRaw('{"Action":"start","Actor":{"ID":1}}\nnull\n{\n');
+    engine.report('start', 'shop-app-1', labels);
+    await eventually(() => expect(audits(agent)).toHaveLength(1));
+  });
+
+  test('of an engine that sends a line without an end: the agent connects again', async () => {
+    const agent = await startMounted();
+    const connections = (): number =>
+      engine.paths.filter((path) => path.includes('/events')).length;
+    expect(connections()).toBe(1);
+    engine.reportRaw('x'.repeat(1_100_000));
+    await eventually(() => expect(connections()).toBe(2));
+    engine.report('start', 'shop-app-1', labels);
+    await eventually(() => expect(audits(agent)).toHaveLength(1));
+  });
+});

@@ -1,7 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { type SecretError, toSecretError } from '../../core/errors.ts';
-import type { ContainerState, Engine, ListedContainer } from '../engine/engine.ts';
+import type {
+  ContainerState,
+  Engine,
+  ListedContainer,
+  StartedContainer,
+} from '../engine/engine.ts';
 import type { ServiceMounts } from './service-mounts.ts';
 
 /** What an {@link EngineRecovery} needs. */
@@ -14,6 +19,7 @@ export type EngineRecoveryDeps = {
   /** Whether the agent knows what belongs into the volume of this name. */
   readonly canMount: (volume: string) => boolean;
   readonly unmount: (volume: string, id: string) => Promise<void>;
+  readonly onContainerStart: (container: StartedContainer) => void;
   readonly log: Logger;
   readonly delays?: RecoveryDelays | undefined;
 };
@@ -92,6 +98,7 @@ export class EngineRecovery {
             this.#recover();
           },
           onContainerEnd: () => this.#recoverSoon(),
+          onContainerStart: (container) => this.#deps.onContainerStart(container),
         });
       } catch (thrown) {
         if (!isStopped()) this.#report(toSecretError(thrown));

@@ -13,6 +13,7 @@ import { checkStores, loadApplication, withHostStores } from './application.ts';
 import type { CommandContext } from './context.ts';
 import { locate } from './problems.ts';
 import { type ServiceDifference, compareService } from './service-difference.ts';
+import { composeLabels } from '../model/labels.ts';
 
 /** What {@link findDifferences} finds. */
 export type Differences = {
@@ -95,7 +96,7 @@ async function containersOf(
   { docker }: CommandContext,
   project: string,
 ): Promise<readonly Container[]> {
-  const labels = [`com.docker.compose.project=${project}`, 'com.docker.compose.oneoff=False'];
+  const labels = [`${composeLabels.project}=${project}`, `${composeLabels.oneOff}=False`];
   const found = await findContainers(docker, labels, { all: true });
   if ('errors' in found) throw toEngineError(found.errors);
   return found.containers;

@@ -4,6 +4,7 @@ import type { Docker } from '../compose/docker.ts';
 import { commandFlags, isOn, readFlags, valuesOf } from '../compose/flags.ts';
 import { findProjectName } from '../compose/model.ts';
 import { secretsDirectory, shimDirectory, shimWords } from '../model/volumes.ts';
+import { composeLabels } from '../model/labels.ts';
 
 /**
  * The line of `docker compose exec` in which the shim starts the program, so that any program sees
@@ -19,10 +20,10 @@ export async function withShim(line: CommandLine, docker: Docker): Promise<Comma
   if (project === undefined) return line;
   const number = Number(valuesOf(parts, 'index').at(-1) ?? 0);
   const found = await findContainers(docker, [
-    `com.docker.compose.project=${project}`,
-    `com.docker.compose.service=${service}`,
-    'com.docker.compose.oneoff=False',
-    ...(number > 0 ? [`com.docker.compose.container-number=${number}`] : []),
+    `${composeLabels.project}=${project}`,
+    `${composeLabels.service}=${service}`,
+    `${composeLabels.oneOff}=False`,
+    ...(number > 0 ? [`${composeLabels.number}=${number}`] : []),
   ]);
   // Compose says what is wrong if there is none.
   const containers = 'containers' in found ? found.containers : [];

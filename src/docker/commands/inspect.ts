@@ -13,6 +13,7 @@ import { isLocal as isLocalContainer } from '../local/local-containers.ts';
 import { objectOf } from '../model/compose-model.ts';
 import type { CommandContext } from './context.ts';
 import { type Format, formatOption, formatTable, formatTime, isoTime } from './output.ts';
+import { composeLabels } from '../model/labels.ts';
 
 /** A container whose variables have references as their values. */
 type LiteralReferences = { readonly container: string; readonly variables: readonly string[] };
@@ -77,7 +78,7 @@ async function containersOf(
   project: string,
   service: string,
 ): Promise<readonly Container[]> {
-  const labels = [`com.docker.compose.project=${project}`, `com.docker.compose.service=${service}`];
+  const labels = [`${composeLabels.project}=${project}`, `${composeLabels.service}=${service}`];
   const found = await findContainers(docker, labels, { all: true });
   if ('errors' in found) throw toEngineError(found.errors);
   return found.containers;

@@ -1,5 +1,6 @@
 import { referencesLabel } from '../model/volumes.ts';
 import type { Docker } from './docker.ts';
+import { composeLabels } from '../model/labels.ts';
 
 /** What `docker inspect` says of a container. */
 export type Container = {
@@ -31,7 +32,7 @@ const format =
   '"volumes":[{{range $i, $m := .Mounts}}{{if $i}},{{end}}{{json $m.Destination}}{{end}}],' +
   '"sources":[{{range $i, $m := .Mounts}}{{if $i}},{{end}}' +
   '{{if eq $m.Type "bind"}}{{json $m.Source}}{{else}}null{{end}}{{end}}],' +
-  '"service":{{json (index .Config.Labels "com.docker.compose.service")}},' +
+  `"service":{{json (index .Config.Labels "${composeLabels.service}")}},` +
   `"references":{{json (index .Config.Labels "${referencesLabel}")}},` +
   '"isRunning":{{json .State.Running}},"startedAt":{{json .State.StartedAt}}}';
 /** The longest command line that every system takes has room for more ids than this. */

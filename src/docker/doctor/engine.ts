@@ -5,6 +5,7 @@ import { type Finding, failed, failedBy, fine, seeLog } from './findings.ts';
 import { findCompose, oldestCompose } from '../compose/compose-version.ts';
 import { type Container, findContainers, literalReferences } from '../compose/containers.ts';
 import { secretsDirectory } from '../model/volumes.ts';
+import { composeLabels } from '../model/labels.ts';
 
 type Capture = Pick<Docker, 'capture'>;
 
@@ -87,7 +88,7 @@ const shimThreads = 4;
 /** The containers of Compose projects. */
 export async function checkContainers(docker: Capture): Promise<readonly Finding[]> {
   try {
-    const found = await findContainers(docker, ['com.docker.compose.project'], { all: true });
+    const found = await findContainers(docker, [composeLabels.project], { all: true });
     if ('errors' in found) return [];
     const findings = found.containers.flatMap(checkContainer);
     return findings.length === 0 ? [fine('containers', `${found.containers.length}`)] : findings;

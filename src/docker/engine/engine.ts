@@ -1,7 +1,8 @@
 import * as z from 'zod';
 import { sanitizeExternalText } from '../../core/safe-text.ts';
 import type { SocketResponse } from '../../sockets/socket-request.ts';
-import { EngineConnection } from './connection.ts';
+import { createLineReader } from '../../formats/lines.ts';
+import { EngineConnection, parseJson } from './connection.ts';
 
 /** A container in the list of the engine. */
 export type ListedContainer = {
@@ -43,7 +44,14 @@ export type EngineJson = Readonly<Record<string, unknown>>;
 export type StopOptions = { readonly graceMs?: number | undefined };
 
 /** What {@link Engine.untilEnded} reports. */
-export type EngineWatcher = { onServing(): void; onContainerEnd(): void };
+export type EngineWatcher = {
+  onServing(): void;
+  onContainerEnd(): void;
+  onContainerStart(container: StartedContainer): void;
+};
+
+/** A container that has started. */
+export type StartedContainer = Pick<ListedContainer, 'id' | 'name' | 'labels'>;
 
 const quickMs = 10_000;
 /** While a container starts, the engine answers no question about it. A mount has two minutes. */
@@ -70,6 +78,10 @@ const containerSchema = z.object({
   }),
   HostConfig: z.object({ RestartPolicy: z.object({ Name: z.string() }).nullish() }),
 });
+const eventSchema = z.object({
+  Action: z.string(),
+  Actor: z.object({ ID: z.string(), Attributes: z.record(z.string(), z.string()) }),
+});
 const createdSchema = z.object({ Id: z.string() });
 
 /**
@@ -92,12 +104,12 @@ export class Engine {
   /**
    * Waits until the engine ends.
    * @param watcher.onServing called when it serves. It has then started its containers already
-   * @param watcher.onContainerEnd called when a container, or several, have ended
+   * @param watcher.onContainerEnd called when a container has ended
    * @throws SecretError NOT_CONFIGURED if it does not serve, or the signal's reason
    */
   async untilEnded(signal: AbortSignal, watcher: EngineWatcher): Promise<void> {
     this.#connection.forgetVersion();
-    const filters = JSON.stringify({ type: ['container'], event: ['die'] });
+    const filters = JSON.stringify({ type: ['container'], event: ['start', 'die'] });
     const path = `/events?filters=${encodeURIComponent(filters)}`;
     const seen = { isServing: false };
     try {
@@ -107,7 +119,7 @@ export class Engine {
           seen.isServing = status === 200;
           if (seen.isServing) watcher.onServing();
         },
-        onPiece: () => watcher.onContainerEnd(),
+        onPiece: createLineReader((line) => report(line, watcher)),
       });
     } catch (thrown) {
       if (!seen.isServing) throw thrown;
@@ -219,6 +231,15 @@ export class Engine {
     const signal = AbortSignal.timeout(timeoutMs);
     return this.#connection.request({ method, path, signal, ...(body && { body }) });
   }
+}
+
+function report(line: Buffer, watcher: EngineWatcher): void {
+  const { data } = eventSchema.safeParse(parseJson(line.toString()));
+  if (data?.Action === 'die') watcher.onContainerEnd();
+  if (data?.Action !== 'start') return;
+  // The attributes of a container are its labels, and some words of the engine.
+  const { ID: id, Attributes: labels } = data.Actor;
+  watcher.onContainerStart({ id, name: sanitizeExternalText(labels.name ?? id, []), labels });
 }
 
 function containerPath(id: string, action: string): string {

@@ -45,6 +45,7 @@ import {
   lockPlaces,
   prepareLocalPlaces,
 } from './user-places.ts';
+import { composeLabels } from '../model/labels.ts';
 
 /** The stores of a user, open. */
 export type LocalStores = {
@@ -125,7 +126,7 @@ export class LocalReader implements SecretReader {
   }
 
   async services(project?: string): Promise<readonly ServiceStatus[]> {
-    const label = 'com.docker.compose.project';
+    const label = composeLabels.project;
     const filter = project === undefined ? label : `${label}=${project}`;
     const [records, found, host] = await Promise.all([
       this.#records(),

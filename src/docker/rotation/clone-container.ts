@@ -1,9 +1,8 @@
 import type { EngineJson } from '../engine/engine.ts';
+import { composeLabels } from '../model/labels.ts';
 
 /** On a container that takes the place of another one: the id of that one. */
 export const replacesLabel = 'dso.replaces';
-/** Of Compose: which replica of its service a container is. */
-export const numberLabel = 'com.docker.compose.container-number';
 
 /** A container that is like another one. */
 export type ContainerClone = {
@@ -72,7 +71,11 @@ export function cloneOf(
       // The engine's default is a part of the id.
       ...(!isIdPart(text(Hostname), id) && { Hostname }),
       Image: image,
-      Labels: { ...object(Config.Labels), [numberLabel]: String(number), [replacesLabel]: id },
+      Labels: {
+        ...object(Config.Labels),
+        [composeLabels.number]: String(number),
+        [replacesLabel]: id,
+      },
       HostConfig,
       NetworkingConfig: { EndpointsConfig: Object.fromEntries(own) },
     },
@@ -87,7 +90,7 @@ export function nameOf({ Name }: EngineJson): string {
 
 /** The number in the name of a container, if it is that of its label. */
 function numberIn(container: EngineJson): number | undefined {
-  const label = text(object(objects(container).Config.Labels)[numberLabel]);
+  const label = text(object(objects(container).Config.Labels)[composeLabels.number]);
   return /^\d+$/.test(label) && new RegExp(`[-_]${label}$`).test(nameOf(container))
     ? Number(label)
     : undefined;

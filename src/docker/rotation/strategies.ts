@@ -4,8 +4,9 @@ import type { Rotation } from '../config/types.ts';
 import type { ContainerState, Engine, ListedContainer } from '../engine/engine.ts';
 import type { Injection } from '../model/types.ts';
 import { volumeNames } from '../model/volumes.ts';
-import { cloneOf, numberLabel, replacesLabel, rollingObstacle } from './clone-container.ts';
+import { cloneOf, replacesLabel, rollingObstacle } from './clone-container.ts';
 import { type HealthDelays, untilHealthy } from './until-healthy.ts';
+import { composeLabels } from '../model/labels.ts';
 
 /** What a strategy gets. */
 export type StrategyContext = {
@@ -141,7 +142,7 @@ async function imageOf(details: Readonly<Record<string, unknown>>, engine: Engin
 
 /** The smallest number that no replica has. */
 function freeNumber(containers: readonly ListedContainer[]): number {
-  const used = new Set(containers.map(({ labels }) => Number(labels[numberLabel])));
+  const used = new Set(containers.map(({ labels }) => Number(labels[composeLabels.number])));
   let number = 1;
   while (used.has(number)) number += 1;
   return number;
@@ -153,9 +154,9 @@ async function containersOf({ injection, engine }: StrategyContext) {
   const volume = volumeNames(project, service).variables;
   return (await engine.containers()).filter(
     ({ labels, volumes }) =>
-      labels['com.docker.compose.project'] === project &&
-      labels['com.docker.compose.service'] === service &&
-      labels['com.docker.compose.oneoff'] !== 'True' &&
+      labels[composeLabels.project] === project &&
+      labels[composeLabels.service] === service &&
+      labels[composeLabels.oneOff] !== 'True' &&
       volumes.includes(volume),
   );
 }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { createLineReader } from './api.ts';
+import { createLineReader } from './lines.ts';
 
 describe('lines of a stream', () => {
   test('are the same for any split of the stream, also within a character', () => {
