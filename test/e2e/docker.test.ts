@@ -215,14 +215,17 @@ services:
         'sh',
         [
           '-c',
-          `${watch} >shown & until grep -q Z shown; do sleep 0.1; done; kill $!; wait $!; cat shown`,
+          `${watch} >shown & until grep -q started shown; do sleep 0.1; done; kill $!; wait $!; cat shown`,
         ],
         {
           cwd: shop.directory,
           env: { ...engine.env, DSO_AGENT_SOCKET: environment.path('agent.sock') },
         },
       );
-      expect(stdout).toMatch(/^20\S+ \S+Z {2}app {2}delivered; .*DB_PASSWORD v1\n$/);
+      const [first, started, ...more] = stdout.split('\n');
+      expect(first).toMatch(/^20\S+ \S+Z {2}app {2}delivered; .*DB_PASSWORD v1$/);
+      expect(started).toMatch(/ a container of the service has started; container: shop-app-1; /);
+      expect(more).toEqual(['']);
     });
 
     test('a second up changes nothing', async () => {

@@ -267,9 +267,7 @@ export class DockerAgent {
         {
           ...{ project, service: serviceName, volume: name, containers: service.containers },
           ms: this.#options.now() - startedAt,
-          secrets: this.#statusOf(service).secrets.map(
-            ({ name: target, source, store, version }) => ({ target, source, store, version }),
-          ),
+          secrets: this.#secretsOf(service),
         },
         'delivered',
       );
@@ -291,10 +289,7 @@ export class DockerAgent {
     const service = labels[composeLabels.service] ?? '';
     const known = this.#known.find(project, service)?.mounts;
     if (known?.isInUse !== true) return;
-    const secrets = this.#statusOf(known).secrets.map(({ source, version }) => ({
-      source,
-      version,
-    }));
+    const secrets = this.#secretsOf(known);
     this.#options.log.info(
       { project, service, container: name, id: id.slice(0, 12), secrets, audit: 'container' },
       'a container of the service has started',
@@ -338,6 +333,13 @@ export class DockerAgent {
     this.#options.log.info({ project: name, services: registration.services.length }, 'registered');
     // Compose makes their containers again, unless the user has told it not to.
     for (const service of changed) void this.#watch.refresh(service);
+  }
+
+  /** As log lines have them. */
+  #secretsOf(service: ServiceMounts) {
+    return this.#statusOf(service).secrets.map(({ name: target, source, store, version }) => ({
+      ...{ target, source, store, version },
+    }));
   }
 
   #services(project: string | undefined) {
