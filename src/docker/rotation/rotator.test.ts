@@ -1,11 +1,13 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { MemoryStore, TestAgent, agentFolder, eventually } from '../../../test/docker/agent.ts';
 import { type FakeContainer, FakeEngine } from '../../../test/docker/fake-engine.ts';
 import type { ServiceStatus } from '../agent-api.ts';
 import type { Rotation } from '../config/types.ts';
 import type { Injection } from '../model/types.ts';
 import { replacesLabel } from './clone-container.ts';
+import type { RotationDelays } from './rotator.ts';
 
 let folder: string;
 let removeFolder: () => void;
@@ -27,8 +29,8 @@ afterEach(async () => {
   removeFolder();
 });
 
-async function start(): Promise<TestAgent> {
-  const delays = { holdMs: 0, settleMs: 0, pollMs: 1, retryMs: 20, healthMs: 200 };
+async function start(more: RotationDelays = {}): Promise<TestAgent> {
+  const delays = { holdMs: 0, settleMs: 0, pollMs: 1, retryMs: 20, healthMs: 200, ...more };
   const options = { folder, store, engineSocket: engine.socketPath, rotationDelays: delays };
   const started = new TestAgent({ ...options, recoveryDelays: { settleMs: 3_600_000 } });
   await started.agent.start();
@@ -327,4 +329,16 @@ describe('rolling', () => {
       await eventually(() => expect(engine.containers.map(({ id }) => id)).toEqual([kept]));
     },
   );
+});
+
+test('a rolling service that has lost its containers needs nothing', async () => {
+  await agent.stop(0);
+  agent = await start({ holdMs: 400 });
+  await register({ strategy: 'rolling' });
+  await agent.mount('dso_shop.app', 'one');
+  await change('second');
+  await agent.unmount('dso_shop.app', 'one');
+  // Its first rotation is due now.
+  await sleep(400);
+  expect(await status()).toMatchObject({ state: 'INACTIVE', rotation: { state: 'idle' } });
 });

@@ -212,7 +212,7 @@ function strategyOf({ wanted: { injection } }: RotatableService): Strategy | und
 
 function isDue(service: RotatableService, { isResumed }: State): boolean {
   const strategy = strategyOf(service);
-  if (strategy === undefined) return false;
+  if (strategy === undefined || service.current === undefined) return false;
   if (strategy === roll && !isResumed) return true;
   const { outdated } = service;
   // A running program sees its files change. Its variables need another start.
