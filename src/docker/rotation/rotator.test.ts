@@ -166,6 +166,20 @@ describe('restart', () => {
     expect(metrics).toContain('keyferry_services_rotation_failed 0');
   });
 
+  test('that waits for another attempt is tried at once for a newer version', async () => {
+    await agent.stop(0);
+    agent = await start({ retryMs: 3_600_000 });
+    await register({});
+    const [one, two] = [replica(1), replica(2, { health: 'unhealthy' })];
+    await up(one, two);
+    await change('second');
+    await untilFailed();
+    two.health = 'healthy';
+    await change('third');
+    await untilRotated();
+    expect(engine.changes).toEqual(['restart shop-app-1', 'restart shop-app-2']);
+  });
+
   test('is not repeated by an agent that starts again', async () => {
     await register({});
     await up(replica(1));

@@ -87,15 +87,13 @@ export class Rotator {
   consider(service: RotatableService): boolean {
     const state = this.#stateOf(service);
     if (!isDue(service, state)) return false;
-    if (state.isRunning || state.timer !== undefined || this.#stop.signal.aborted) return true;
+    if (state.isRunning || this.#stop.signal.aborted) return true;
+    clearTimeout(state.timer);
     const heldUntil = this.#held.get(service.wanted.injection.project) ?? 0;
     const retryAt = isSameDelivery(service.current, state.failedFor) ? state.retryAt : 0;
     const waitMs = Math.max(heldUntil, retryAt) - this.#deps.now();
     if (waitMs > 0) {
-      state.timer = setTimeout(() => {
-        delete state.timer;
-        this.consider(service);
-      }, waitMs);
+      state.timer = setTimeout(() => this.consider(service), waitMs);
       state.timer.unref();
       return true;
     }
