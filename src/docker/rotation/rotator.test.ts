@@ -356,3 +356,57 @@ test('a rolling service that has lost its containers needs nothing', async () =>
   await sleep(400);
   expect(await status()).toMatchObject({ state: 'INACTIVE', rotation: { state: 'idle' } });
 });
+
+describe('a person who acts while a rotation waits for a new container', () => {
+  const stop = async (container: FakeContainer, exitCode = 143): Promise<void> => {
+    await container.onStop?.();
+    Object.assign(container, { state: 'exited', exitCode });
+  };
+  const remove = async (container: FakeContainer): Promise<void> => {
+    await stop(container);
+    engine.containers.splice(engine.containers.indexOf(container), 1);
+  };
+
+  test('and stops the next replica: restart does not start it', async () => {
+    await register({});
+    const [one, two, three] = [replica(1), replica(2), replica(3)];
+    await up(one, two, three);
+    one.health = 'starting';
+    await change('second');
+    await eventually(() => expect(engine.changes).toEqual(['restart shop-app-1']));
+    await stop(two);
+    one.health = 'healthy';
+    await untilRotated();
+    expect(engine.changes).toEqual(['restart shop-app-1', 'restart shop-app-3']);
+  });
+
+  test.each(['stops', 'removes'])('and %s it: restart has not failed', async (what) => {
+    await register({});
+    const [one, two] = [replica(1), replica(2)];
+    await up(one, two);
+    one.health = 'starting';
+    await change('second');
+    await eventually(() => expect(engine.changes).toEqual(['restart shop-app-1']));
+    await (what === 'stops' ? stop(one) : remove(one));
+    await untilRotated();
+    expect(engine.changes).toEqual(['restart shop-app-1', 'restart shop-app-2']);
+    expect(agent.lines.join('')).not.toContain('rotation failed');
+  });
+
+  test.each(['stops', 'removes'])(
+    'and %s the old one: rolling leaves no new one behind',
+    async (what) => {
+      engine.onCreate = (name, { Labels }) => ({ id: name, labels: Labels, health: 'starting' });
+      await register({ strategy: 'rolling' });
+      const old = replica(1);
+      await up(old);
+      await change('second');
+      await eventually(() => expect(engine.starts).toEqual(['shop-app-2']));
+      await (what === 'stops' ? stop(old) : remove(old));
+      engine.containers.find(({ id }) => id === 'shop-app-2')!.health = 'healthy';
+      const left = what === 'stops' ? ['shop-app-1'] : [];
+      await eventually(() => expect(engine.containers.map(({ id }) => id)).toEqual(left));
+      expect(old.state).toBe('exited');
+    },
+  );
+});

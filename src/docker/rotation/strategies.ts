@@ -29,8 +29,13 @@ export const restart: Strategy = async (context) => {
     if (!isOutdated()) return;
     signal.throwIfAborted();
     await checkOthers(container, context);
+    if (!(await isStillRunning(container, context))) continue;
     await engine.restartContainer(container.id, rotation);
-    await untilHealthy(container, engine, delays, signal);
+    try {
+      await untilHealthy(container, engine, delays, signal);
+    } catch (error) {
+      if (!isStopped(await engine.container(container.id))) throw error;
+    }
   }
 };
 
@@ -44,7 +49,7 @@ export const roll: Strategy = async (context) => {
   for (const container of await runningContainers(context)) {
     if (!isOutdated()) return;
     signal.throwIfAborted();
-    await replace(container, context);
+    if (await isStillRunning(container, context)) await replace(container, context);
   }
 };
 
@@ -71,6 +76,12 @@ async function checkOthers({ id }: ListedContainer, context: StrategyContext): P
 
 /** Exit codes of a program that a signal has ended: SIGKILL and SIGTERM, as `docker stop` sends. */
 const stoppedCodes = [0, 137, 143];
+
+/** A person or Compose has stopped or removed it, or its program has done its work. */
+function isStopped(state: ContainerState | undefined): boolean {
+  if (state === undefined) return true;
+  return !state.isRunning && state.error === '' && stoppedCodes.includes(state.exitCode);
+}
 
 function hasFailed({ isRunning, isRestarting, health, exitCode, hasStarted }: ContainerState) {
   if (isRunning) return isRestarting || health === 'unhealthy';
@@ -103,6 +114,8 @@ async function replace(old: ListedContainer, context: StrategyContext): Promise<
     if (!stop.aborted) await engine.removeContainer(id);
     throw error;
   }
+  // The service shall not run any more, or Compose has made a replica of its own.
+  if (isStopped(await engine.container(old.id))) return engine.removeContainer(id);
   await engine.stopContainer(old.id, rotation);
   await engine.removeContainer(old.id);
 }
@@ -159,6 +172,11 @@ async function containersOf({ injection, engine }: StrategyContext) {
       labels[composeLabels.oneOff] !== 'True' &&
       volumes.includes(volume),
   );
+}
+
+/** A person or Compose may have stopped it since: a restart would start it. */
+async function isStillRunning({ id }: ListedContainer, context: StrategyContext): Promise<boolean> {
+  return (await containersOf(context)).some((each) => each.id === id && each.state === 'running');
 }
 
 /** Those that run, the one that started first before the others. */
