@@ -166,6 +166,20 @@ describe('restart', () => {
     expect(metrics).toContain('keyferry_services_rotation_failed 0');
   });
 
+  test('waits for a replica that is not healthy yet before it stops another one', async () => {
+    await register({});
+    const [one, two] = [replica(1), replica(2, { health: 'starting' })];
+    await up(one, two);
+    await change('second');
+    const questions = (): number =>
+      engine.paths.filter((path) => path.endsWith('/shop-app-2/json')).length;
+    await eventually(() => expect(questions()).toBeGreaterThan(4));
+    expect(engine.changes).toEqual([]);
+    two.health = 'healthy';
+    await untilRotated();
+    expect(engine.changes).toEqual(['restart shop-app-1', 'restart shop-app-2']);
+  });
+
   test('that waits for another attempt is tried at once for a newer version', async () => {
     await agent.stop(0);
     agent = await start({ retryMs: 3_600_000 });
@@ -178,6 +192,23 @@ describe('restart', () => {
     await change('third');
     await untilRotated();
     expect(engine.changes).toEqual(['restart shop-app-1', 'restart shop-app-2']);
+  });
+
+  test.each(['unhealthy', 'starting'])('has failed if its only replica stays %s', async (health) => {
+    await register({});
+    const one = replica(1, { health });
+    await up(one);
+    await change('second');
+    await untilFailed();
+    const attempts = (): number => engine.paths.filter((path) => path.includes('/json?all')).length;
+    const before = attempts();
+    await eventually(() => expect(attempts()).toBeGreaterThan(before + 3));
+    expect(await status()).toMatchObject({ state: 'ACTIVE', rotation: { state: 'failed' } });
+    one.health = 'healthy';
+    await eventually(async () =>
+      expect(await status()).toMatchObject({ rotation: { state: 'idle' } }),
+    );
+    expect(engine.changes).toEqual(['restart shop-app-1']);
   });
 
   test('is not repeated by an agent that starts again', async () => {
@@ -386,7 +417,7 @@ describe('a person who acts while a rotation waits for a new container', () => {
     await up(one, two);
     one.health = 'starting';
     await change('second');
-    await eventually(() => expect(engine.changes).toEqual(['restart shop-app-1']));
+    await eventually(() => expect(one.startedAt).not.toMatch(/^2026-01-01/));
     await (what === 'stops' ? stop(one) : remove(one));
     await untilRotated();
     expect(engine.changes).toEqual(['restart shop-app-1', 'restart shop-app-2']);

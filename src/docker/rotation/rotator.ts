@@ -116,12 +116,11 @@ export class Rotator {
     if (strategyOf(service) === undefined || strategy === undefined || strategy === 'none')
       return undefined;
     const { isRunning, failure } = this.#stateOf(service);
-    // Containers that run with the current secrets have got them in another way.
-    const isFailed = failure !== undefined && (service.outdated.length > 0 || !service.isInUse);
+    const isUnderWay = isRunning && (failure === undefined || service.outdated.length > 0);
     return {
-      ...{ strategy, state: isRunning ? 'running' : isFailed ? 'failed' : 'idle' },
+      ...{ strategy, state: isUnderWay ? 'running' : failure ? 'failed' : 'idle' },
       ...(service.rotated && { rotatedAt: service.rotated.at }),
-      ...(isFailed && { failure: toFailure(failure) }),
+      ...(failure && { failure: toFailure(failure) }),
     };
   }
 
@@ -171,7 +170,7 @@ export class Rotator {
       if (this.#stop.signal.aborted) return;
       const error = toSecretError(thrown);
       const waitMs = Math.min(this.#delays.retryMs * 2 ** state.failures, maxRetryMs);
-      state.failures += 1;
+      if (changed.length > 0) state.failures += 1;
       if (target !== undefined) state.failedFor = target;
       state.retryAt = now() + waitMs;
       if (rotation === undefined || changed.length === 0) return;
@@ -208,10 +207,12 @@ function strategyOf({ wanted: { injection } }: RotatableService): Strategy | und
   return rotation?.enabled === true ? strategies[rotation.strategy] : undefined;
 }
 
-function isDue(service: RotatableService, { isResumed }: State): boolean {
+function isDue(service: RotatableService, { isResumed, failure }: State): boolean {
   const strategy = strategyOf(service);
   if (strategy === undefined || service.current === undefined) return false;
   if (strategy === roll && !isResumed) return true;
+  // All containers can have the current versions, and one does not run well with them.
+  if (failure !== undefined) return true;
   const { outdated } = service;
   // A running program sees its files change. Its variables need another start.
   return service.wanted.injection.rotation?.strategy === 'auto'

@@ -22,9 +22,13 @@ export type StrategyContext = {
 /** Brings new versions to the containers of a service. @throws SecretError */
 export type Strategy = (context: StrategyContext) => Promise<void>;
 
-/** Restarts the containers one after another. Each must be healthy before the next one. */
+/**
+ * Restarts the containers one after another. Each must be healthy before the next one. If all have
+ * the current versions, an earlier attempt has failed, and they must be healthy by now.
+ */
 export const restart: Strategy = async (context) => {
   const { engine, rotation, isOutdated, delays, signal } = context;
+  if (!isOutdated()) return checkOthers(undefined, context);
   for (const container of await runningContainers(context)) {
     if (!isOutdated()) return;
     signal.throwIfAborted();
@@ -55,22 +59,27 @@ export const roll: Strategy = async (context) => {
 
 /** Sends the signal to all containers at once: they do not stop. */
 export const signal: Strategy = async (context) => {
-  const { engine, rotation } = context;
+  const { engine, rotation, isOutdated } = context;
+  if (!isOutdated()) return;
   for (const { id } of await runningContainers(context))
     await engine.signalContainer(id, rotation.signal ?? 'SIGHUP');
 };
 
 /** A replica that is down stays the only one. */
-async function checkOthers({ id }: ListedContainer, context: StrategyContext): Promise<void> {
+async function checkOthers(own: ListedContainer | undefined, context: StrategyContext) {
+  const { engine, delays, signal } = context;
   for (const other of await containersOf(context)) {
-    if (other.id === id) continue;
-    const state = await context.engine.container(other.id);
-    if (state === undefined || !hasFailed(state)) continue;
-    throw new SecretError(
-      'ROTATION_FAILED',
-      `the other containers are not restarted, because ${sanitizeUserText(other.name)} does not run well`,
-      { hint: `see docker logs ${sanitizeUserText(other.name)}` },
-    );
+    if (other.id === own?.id) continue;
+    const state = await engine.container(other.id);
+    if (state === undefined) continue;
+    if (hasFailed(state))
+      throw new SecretError(
+        'ROTATION_FAILED',
+        `the other containers are not restarted, because ${sanitizeUserText(other.name)} does not run well`,
+        { hint: `see docker logs ${sanitizeUserText(other.name)}` },
+      );
+    if (other.state === 'running' && state.health === 'starting')
+      await untilHealthy(other, engine, delays, signal);
   }
 }
 
