@@ -11,6 +11,7 @@ import type { MountRecord } from './mount-record.ts';
 import {
   changedVersions,
   type DeliveryRecord,
+  withFilesOf,
   hasFallback,
   isSameDelivery,
   recordOf,
@@ -157,9 +158,14 @@ export class ServiceMounts {
   }
 
   /** Records that a rotation has brought this delivery to all containers. */
-  async markRotated({ secrets }: DeliveryRecord): Promise<void> {
+  async markRotated(delivery: DeliveryRecord): Promise<void> {
     await this.#exclusive(async () => {
-      this.#rotated = { at: this.#deps.now(), secrets };
+      if (this.#current === undefined) return;
+      this.#rotated = { at: this.#deps.now(), secrets: delivery.secrets };
+      // A signal brings files to a program that goes on.
+      for (const ids of this.#mounts.values())
+        for (const [id, start] of ids)
+          if (start.at < delivery.at) ids.set(id, withFilesOf(delivery, start));
       await this.#save();
     });
   }
@@ -291,8 +297,12 @@ export class ServiceMounts {
       );
     if (files.length > 0) await writeFilesVolume(join(directory, this.#names.files), files);
     await writeVariablesVolume(join(directory, this.#names.variables), { env, exec, shim });
-    this.#current = recordOf(this.#wanted.injection, versions, now());
-    return this.#current;
+    const record = recordOf(this.#wanted.injection, versions, now());
+    // A rotation counts for one delivery. The same versions can come again, after others.
+    if (this.#rotated && !isSameDelivery(record, this.#current))
+      this.#rotated = { at: this.#rotated.at, secrets: {} };
+    this.#current = record;
+    return record;
   }
 
   #fail(thrown: unknown): SecretError {

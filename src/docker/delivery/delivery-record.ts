@@ -75,6 +75,15 @@ export function changedVersions(
   });
 }
 
+/** A record with the files of another delivery. */
+export function withFilesOf(
+  { secrets: delivered }: DeliveryRecord,
+  { at, secrets }: DeliveryRecord,
+): DeliveryRecord {
+  const files = Object.entries(delivered).filter(([key]) => key.startsWith(fileKey('')));
+  return { at, secrets: { ...secrets, ...Object.fromEntries(files) } };
+}
+
 /** Whether two records have the same secrets in the same versions. */
 export function isSameDelivery(
   one: Pick<DeliveryRecord, 'secrets'> | undefined,

@@ -180,6 +180,22 @@ describe('restart', () => {
     expect(engine.changes).toEqual(['restart shop-app-1', 'restart shop-app-2']);
   });
 
+  test('helps replicas that are all unhealthy, because the earlier secret has ended', async () => {
+    await register({});
+    for (const number of [1, 2]) {
+      const container = replica(number, { health: 'unhealthy' });
+      const onStart = async (): Promise<void> => {
+        await container.onStart?.();
+        engine.containers.find(({ id }) => id === container.id)!.health = 'healthy';
+      };
+      await up(container);
+      engine.containers.splice(engine.containers.indexOf(container), 1, { ...container, onStart });
+    }
+    await change('second');
+    await untilRotated();
+    expect(engine.changes).toEqual(['restart shop-app-1', 'restart shop-app-2']);
+  });
+
   test('that waits for another attempt is tried at once for a newer version', async () => {
     await agent.stop(0);
     agent = await start({ retryMs: 3_600_000 });
@@ -194,22 +210,46 @@ describe('restart', () => {
     expect(engine.changes).toEqual(['restart shop-app-1', 'restart shop-app-2']);
   });
 
-  test.each(['unhealthy', 'starting'])('has failed if its only replica stays %s', async (health) => {
+  test('is needed again if the store goes back to the version before, after a failure', async () => {
     await register({});
-    const one = replica(1, { health });
-    await up(one);
+    const [one, two] = [replica(1), replica(2)];
+    await up(one, two);
     await change('second');
+    await untilRotated();
+    const before = engine.changes.length;
+    one.health = 'unhealthy';
+    await change('third');
     await untilFailed();
-    const attempts = (): number => engine.paths.filter((path) => path.includes('/json?all')).length;
-    const before = attempts();
-    await eventually(() => expect(attempts()).toBeGreaterThan(before + 3));
-    expect(await status()).toMatchObject({ state: 'ACTIVE', rotation: { state: 'failed' } });
+    expect(engine.changes.slice(before)).toEqual(['restart shop-app-1']);
     one.health = 'healthy';
-    await eventually(async () =>
-      expect(await status()).toMatchObject({ rotation: { state: 'idle' } }),
-    );
-    expect(engine.changes).toEqual(['restart shop-app-1']);
+    await change('second');
+    await eventually(async () => {
+      const { state, rotation } = (await status())!;
+      expect({ state, rotation: rotation?.state }).toEqual({ state: 'ACTIVE', rotation: 'idle' });
+    });
+    expect(agent.variables('shop', 'app')).toEqual({ TOKEN: 'second' });
   });
+
+  test.each(['unhealthy', 'starting'])(
+    'has failed if its only replica stays %s',
+    async (health) => {
+      await register({});
+      const one = replica(1, { health });
+      await up(one);
+      await change('second');
+      await untilFailed();
+      const attempts = (): number =>
+        engine.paths.filter((path) => path.includes('/json?all')).length;
+      const before = attempts();
+      await eventually(() => expect(attempts()).toBeGreaterThan(before + 3));
+      expect(await status()).toMatchObject({ state: 'ACTIVE', rotation: { state: 'failed' } });
+      one.health = 'healthy';
+      await eventually(async () =>
+        expect(await status()).toMatchObject({ rotation: { state: 'idle' } }),
+      );
+      expect(engine.changes).toEqual(['restart shop-app-1']);
+    },
+  );
 
   test('is not repeated by an agent that starts again', async () => {
     await register({});
@@ -302,6 +342,10 @@ describe('signal', () => {
     expect(engine.changes).toEqual(signals);
     await change('third');
     await eventually(() => expect(engine.changes).toEqual([...signals, ...signals]));
+    await untilRotated();
+    // The programs have the third value, and not the one that they started with.
+    await change('first');
+    await eventually(() => expect(engine.changes).toEqual([...signals, ...signals, ...signals]));
   });
 });
 
