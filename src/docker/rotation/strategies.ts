@@ -65,20 +65,22 @@ export const signal: Strategy = async (context) => {
     await engine.signalContainer(id, rotation.signal ?? 'SIGHUP');
 };
 
-/** A replica that is down stays the only one. */
+/** A replica that is down stays the only one, unless this one is down too. */
 async function checkOthers(own: ListedContainer | undefined, context: StrategyContext) {
   const { engine, delays, signal } = context;
+  const state = own && (await engine.container(own.id));
+  if (state && hasFailed(state)) return;
   for (const other of await containersOf(context)) {
     if (other.id === own?.id) continue;
-    const state = await engine.container(other.id);
-    if (state === undefined) continue;
-    if (hasFailed(state))
+    const otherState = await engine.container(other.id);
+    if (otherState === undefined) continue;
+    if (hasFailed(otherState))
       throw new SecretError(
         'ROTATION_FAILED',
         `the other containers are not restarted, because ${sanitizeUserText(other.name)} does not run well`,
         { hint: `see docker logs ${sanitizeUserText(other.name)}` },
       );
-    if (other.state === 'running' && state.health === 'starting')
+    if (other.state === 'running' && otherState.health === 'starting')
       await untilHealthy(other, engine, delays, signal);
   }
 }
