@@ -13,7 +13,12 @@ export type EngineRequest = Pick<SocketRequest, 'body' | 'onOpen' | 'onPiece'> &
   /** Without the version of the API: `/containers/json?all=1`. */
   readonly path: string;
   readonly signal: AbortSignal;
+  /** Asks in the newest version of the API that the engine has. Default: see `newestApi`. */
+  readonly inNewestApi?: boolean;
 };
+
+/** Versions of the API, as `1.41`. */
+type Versions = { readonly newest: string; readonly usual: string };
 
 /** The API that was tried: that of engine 20.10. */
 const newestApi = [1, 41] as const;
@@ -25,7 +30,7 @@ const errorSchema = z.object({ message: z.string() });
 /** Requests to a container engine over its unix socket, in a version of the API that it has. */
 export class EngineConnection {
   readonly socketPath: string;
-  #version: Promise<string> | undefined;
+  #versions: Promise<Versions> | undefined;
 
   constructor(socketPath: string) {
     this.socketPath = socketPath;
@@ -33,12 +38,13 @@ export class EngineConnection {
 
   /** The next request asks for the version again: the engine may be another one than before. */
   forgetVersion(): void {
-    this.#version = undefined;
+    this.#versions = undefined;
   }
 
   /** @throws SecretError NOT_CONFIGURED if there is no response */
   async request(request: EngineRequest): Promise<SocketResponse> {
-    const version = await (this.#version ??= this.#negotiate(request.signal));
+    const { newest, usual } = await (this.#versions ??= this.#negotiate(request.signal));
+    const version = request.inNewestApi === true ? newest : usual;
     return this.#send({ ...request, path: `/v${version}${request.path}` });
   }
 
@@ -70,15 +76,16 @@ export class EngineConnection {
   }
 
   /** Newer engines refuse old versions, and older engines new ones. */
-  async #negotiate(signal: AbortSignal): Promise<string> {
+  async #negotiate(signal: AbortSignal): Promise<Versions> {
     try {
       const response = await this.#send({ method: 'GET', path: '/version', signal });
-      const { ApiVersion, MinAPIVersion } = this.read(versionSchema, response);
+      const { ApiVersion: newest, MinAPIVersion: oldest } = this.read(versionSchema, response);
       const wanted = newestApi.join('.');
-      if (isNewer(wanted, ApiVersion)) return ApiVersion;
-      return MinAPIVersion !== undefined && isNewer(MinAPIVersion, wanted) ? MinAPIVersion : wanted;
+      if (isNewer(wanted, newest)) return { newest, usual: newest };
+      const isTooOld = oldest !== undefined && isNewer(oldest, wanted);
+      return { newest, usual: isTooOld ? oldest : wanted };
     } catch (thrown) {
-      this.#version = undefined;
+      this.#versions = undefined;
       throw thrown;
     }
   }

@@ -53,6 +53,12 @@ export type EngineWatcher = {
 /** A container that has started. */
 export type StartedContainer = Pick<ListedContainer, 'id' | 'name' | 'labels'>;
 
+type AskOptions = {
+  readonly body?: EngineJson;
+  readonly timeoutMs?: number;
+  readonly inNewestApi?: boolean;
+};
+
 const quickMs = 10_000;
 /** While a container starts, the engine answers no question about it. A mount has two minutes. */
 const startMs = 150_000;
@@ -161,9 +167,14 @@ export class Engine {
     };
   }
 
-  /** Everything that the engine says of a container. */
+  /**
+   * Everything that the engine says of a container. As {@link createContainer} and
+   * {@link connectToNetwork}, it uses the engine's newest API: an engine ignores what an older one
+   * does not have, such as `Subpath` of a volume, and a copy would be another container.
+   */
   async inspect(id: string): Promise<EngineJson> {
-    const response = await this.#ask('GET', containerPath(id, 'json'), { timeoutMs: startMs });
+    const options = { timeoutMs: startMs, inNewestApi: true };
+    const response = await this.#ask('GET', containerPath(id, 'json'), options);
     return this.#connection.read(z.record(z.string(), z.unknown()), response);
   }
 
@@ -176,14 +187,18 @@ export class Engine {
   /** Makes a container. @returns its id */
   async createContainer(name: string, body: EngineJson): Promise<string> {
     const path = `/containers/create?name=${encodeURIComponent(name)}`;
-    const response = await this.#ask('POST', path, { body, timeoutMs: startMs });
+    const options = { body, timeoutMs: startMs, inNewestApi: true };
+    const response = await this.#ask('POST', path, options);
     return this.#connection.read(createdSchema, response).Id;
   }
 
   /** Adds a container to one more network. */
   async connectToNetwork(network: string, id: string, endpoint: EngineJson): Promise<void> {
     const body = { Container: id, EndpointConfig: endpoint };
-    await this.#do(`/networks/${encodeURIComponent(network)}/connect`, { body });
+    await this.#do(`/networks/${encodeURIComponent(network)}/connect`, {
+      body,
+      inNewestApi: true,
+    });
   }
 
   /** Starts a container. One that runs stays as it is. */
@@ -214,10 +229,7 @@ export class Engine {
     if (![204, 404, 409].includes(response.status)) throw this.#connection.refusal(response);
   }
 
-  async #do(
-    path: string,
-    options: { readonly body?: EngineJson; readonly timeoutMs?: number } = {},
-  ): Promise<void> {
+  async #do(path: string, options: AskOptions = {}): Promise<void> {
     const response = await this.#ask('POST', path, options);
     // 304: it is so already.
     if (![200, 204, 304].includes(response.status)) throw this.#connection.refusal(response);
@@ -226,10 +238,10 @@ export class Engine {
   #ask(
     method: string,
     path: string,
-    { timeoutMs = quickMs, body }: { readonly timeoutMs?: number; readonly body?: EngineJson } = {},
+    { timeoutMs = quickMs, body, inNewestApi = false }: AskOptions = {},
   ): Promise<SocketResponse> {
     const signal = AbortSignal.timeout(timeoutMs);
-    return this.#connection.request({ method, path, signal, ...(body && { body }) });
+    return this.#connection.request({ method, path, signal, inNewestApi, ...(body && { body }) });
   }
 }
 

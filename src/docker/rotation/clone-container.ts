@@ -56,10 +56,12 @@ export function cloneOf(
   const { Hostname, ...config } = Config;
   const endpoints = Object.entries(object(NetworkSettings.Networks)).map(
     ([network, value]): [string, EngineJson] => {
-      const { Aliases, Links, DriverOpts } = object(value);
+      const { Aliases, Links, DriverOpts, GwPriority } = object(value);
       const aliases = (Array.isArray(Aliases) ? Aliases : []).map(text);
       const kept = aliases.filter((alias) => alias !== oldName && !isIdPart(alias, id));
-      const others = Object.entries({ Links, DriverOpts }).filter(([, part]) => part != null);
+      const others = Object.entries({ Links, DriverOpts, GwPriority }).filter(
+        ([, part]) => part != null,
+      );
       return [network, { Aliases: [...kept, name], ...Object.fromEntries(others) }];
     },
   );

@@ -377,6 +377,17 @@ describe('rolling', () => {
     expect(engine.containers.map(({ id }) => id)).toEqual(['shop-app-3', 'shop-app-1']);
   });
 
+  test('copies a container in the newest API of the engine, which ignores no field of it', async () => {
+    await agent.stop(0);
+    engine.version = { ApiVersion: '1.51', MinAPIVersion: '1.24' };
+    agent = await start();
+    await up(replica(1));
+    await change('second');
+    await untilRotated();
+    expect(engine.paths).toContain('GET /v1.51/containers/shop-app-1/json');
+    expect(engine.paths).toContain('POST /v1.51/containers/create?name=shop-app-2');
+  });
+
   test('removes a new container that does not start well, and keeps the old one', async () => {
     const create = engine.onCreate;
     engine.onCreate = (name, body) => ({ ...create(name, body), health: 'unhealthy' });
