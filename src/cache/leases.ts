@@ -26,6 +26,8 @@ type ReplacedLease = {
   readonly provider: Provider;
   readonly grant: Grant;
   readonly lease: Lease;
+  /** When it was replaced, in milliseconds since the epoch. */
+  readonly at: number;
 };
 
 /** The wait after a failed renewal. */
@@ -104,18 +106,23 @@ export class LeaseManager {
     const { instance } = grant.workload;
     const at = this.#deps.now();
     const others = (this.#replaced.get(instance) ?? []).filter((each) => each.lease.expiresAt > at);
-    this.#replaced.set(instance, [...others, { provider, grant, lease }]);
+    this.#replaced.set(instance, [...others, { provider, grant, lease, at }]);
   }
 
   /**
    * Releases the leases of an instance that could not be extended. To be called when the instance
    * uses what has replaced them.
+   * @param readAt when the read of what it uses began: it can have returned a lease that was
+   *   replaced later. Default: all are released
    */
-  releaseReplaced(instance: string): void {
+  releaseReplaced(instance: string, readAt = Infinity): void {
     const { now } = this.#deps;
-    for (const { provider, grant, lease } of this.#replaced.get(instance) ?? [])
-      if (lease.expiresAt > now()) this.#release(provider, grant, lease);
-    this.#replaced.delete(instance);
+    const replaced = this.#replaced.get(instance) ?? [];
+    const kept = replaced.filter(({ at }) => at >= readAt);
+    for (const { provider, grant, lease, at } of replaced)
+      if (at < readAt && lease.expiresAt > now()) this.#release(provider, grant, lease);
+    if (kept.length > 0) this.#replaced.set(instance, kept);
+    else this.#replaced.delete(instance);
   }
 
   /** After a clock jump, no pod counts as idle because of the jump. */

@@ -186,8 +186,8 @@ export class SecretCache {
   }
 
   /** See `releaseReplaced` of LeaseManager. */
-  releaseReplaced(instance: string): void {
-    this.#leases.releaseReplaced(instance);
+  releaseReplaced(instance: string, readAt?: number): void {
+    this.#leases.releaseReplaced(instance, readAt);
   }
 
   /** Renews and releases leases and drops old entries. To be called once a second. */

@@ -18,7 +18,7 @@ export type LeaseKeeperDeps = {
   readonly leases: {
     handOver(): readonly HandedOverLease[];
     takeOver(provider: Provider, grant: Grant, handedOver: HandedOverLease): boolean;
-    releaseReplaced(instance: string): void;
+    releaseReplaced(instance: string, readAt: number): void;
   };
   readonly stores: Stores;
   readonly host: HostConfig;
@@ -73,9 +73,9 @@ export class LeaseKeeper {
   }
 
   /** Gives back the leases that no container of a service uses any more. */
-  releaseReplaced({ wanted, isStale, outdated }: ServiceMounts): void {
+  releaseReplaced({ wanted, isStale, outdated, readAt }: ServiceMounts): void {
     if (isStale || outdated.length > 0) return;
-    this.#deps.leases.releaseReplaced(instanceOf(wanted.injection));
+    this.#deps.leases.releaseReplaced(instanceOf(wanted.injection), readAt);
   }
 
   start(): void {

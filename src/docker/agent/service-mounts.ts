@@ -58,6 +58,7 @@ export class ServiceMounts {
     { readonly volume: string; readonly record: DeliveryRecord }
   >();
   #current: DeliveryRecord | undefined;
+  #readAt = -Infinity;
   #staleSince: number | undefined;
   #rotated: DeliveryRecord | undefined;
   #pending = 0;
@@ -128,6 +129,11 @@ export class ServiceMounts {
   /** What the volumes hold. */
   get current(): DeliveryRecord | undefined {
     return this.#current;
+  }
+
+  /** When the read began that has brought or confirmed them, in milliseconds since the epoch. */
+  get readAt(): number {
+    return this.#readAt;
   }
 
   /** Whether a container runs with variables that have changed since its start. */
@@ -231,12 +237,14 @@ export class ServiceMounts {
   async refresh(context: DeliverContext): Promise<boolean> {
     try {
       const wanted = this.#wanted;
+      const readAt = this.#deps.now();
       const delivery = await this.#deps.deliver(wanted, context);
       this.#failure = undefined;
       return await this.#exclusive(async () => {
         const record = recordOf(wanted.injection, delivery.versions, 0);
-        const isOutdated = this.#wanted !== wanted || !this.isInUse;
-        if (isOutdated || isSameDelivery(record, this.#current)) return false;
+        if (this.#wanted !== wanted || !this.isInUse) return false;
+        this.#readAt = readAt;
+        if (isSameDelivery(record, this.#current)) return false;
         await this.#write(delivery);
         await this.#save();
         return true;
@@ -267,11 +275,14 @@ export class ServiceMounts {
       const record = await this.#deliveries.run('', signal, async (callSignal) => {
         for (;;) {
           const wanted = this.#wanted;
+          const readAt = now();
           const delivery = await deliver(wanted, { signal: callSignal, deadline, isStart: true });
           // Meanwhile the project may have been registered again.
-          const written = await this.#exclusive(async () =>
-            this.#wanted === wanted ? this.#write(delivery) : undefined,
-          );
+          const written = await this.#exclusive(async () => {
+            if (this.#wanted !== wanted) return undefined;
+            this.#readAt = readAt;
+            return this.#write(delivery);
+          });
           if (written !== undefined) return written;
         }
       });

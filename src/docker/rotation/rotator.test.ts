@@ -315,6 +315,31 @@ describe('a credential that cannot be extended', () => {
     await eventually(() => expect(store.released).toEqual(['lease-1']));
     expect(await status()).toMatchObject({ state: 'ACTIVE' });
   });
+
+  test('is not given back by a read that began before its end', async () => {
+    store.values.set('token', () => `user-${store.reads.length}`);
+    store.values.set('other', 'first');
+    store.endsLeases = true;
+    const both = [...variables, { name: 'OTHER', ref: { path: 'other' } }];
+    await register({ strategy: 'none' }, { variables: both });
+    await up(replica(1));
+    let open = (): void => undefined;
+    store.gate = new Promise((resolve) => (open = resolve));
+    agent.clockOffset = 11_000;
+    const reads = store.reads.length;
+    await register({ strategy: 'none', graceMs: 1 }, { variables: both });
+    await eventually(() => expect(store.reads.slice(reads)).toEqual(['other']));
+    agent.clockOffset = 45 * 60_000;
+    agent.tick();
+    await eventually(async () =>
+      expect(await agent.registry.metrics()).toMatch(/lease_events_total\{.*ended.*\} 1/),
+    );
+    open();
+    // The next one brings another credential, and the containers still have the one before.
+    await agent.control('POST', '/v1/refresh', { path: 'token' });
+    expect(await status()).toMatchObject({ state: 'STALE' });
+    expect(store.released).toEqual([]);
+  });
 });
 
 describe('auto', () => {
