@@ -21,14 +21,14 @@ lock:
 build: install
 	npm run --silent build
 
-# Builds the shim of `docker dso` for each processor, the same bytes each time, and the mount program of the agent's image. Needs Go.
+# Builds the shim and the runtime of `docker dso` for each processor, the same bytes each time, and the mount program of the agent's image. Needs Go.
 shim_folder := dist/shim
 shim_architectures := amd64 arm64
 shim_version = $(shell node -p "require('./package.json').version")
 shim_environment := env CGO_ENABLED=0 GOOS=linux GOAMD64=v1 GOARM64=v8.0 GOEXPERIMENT= GOFIPS140=off GOFLAGS= GOTOOLCHAIN=local GOWORK=off
 shim:
 	@for architecture in $(shim_architectures); do \
-		for program in dso-shim=. mount=./mount; do \
+		for program in dso-shim=. dso-runtime=./runtime mount=./mount; do \
 			GOARCH=$$architecture $(shim_environment) go build -C shim -trimpath -buildvcs=false -ldflags '-s -w -buildid= -X main.version=$(shim_version)' \
 				-o $(abspath $(shim_folder))/$${program%=*}-linux-$$architecture $${program#*=} || exit 1; \
 		done; \

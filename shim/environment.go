@@ -2,21 +2,6 @@ package main
 
 import "strings"
 
-// merge returns the inherited environment with the variables, which replace those of the same name.
-func merge(inherited, variables []string) []string {
-	replaced := map[string]bool{}
-	for _, entry := range variables {
-		replaced[nameOf(entry)] = true
-	}
-	environment := make([]string, 0, len(inherited)+len(variables))
-	for _, entry := range inherited {
-		if !replaced[nameOf(entry)] {
-			environment = append(environment, entry)
-		}
-	}
-	return append(environment, variables...)
-}
-
 // withoutShadow takes the shadow directory out of PATH, by whatever path it is there. A PATH that has
 // nothing else is removed, because an empty PATH would mean the working directory.
 func withoutShadow(environment []string, shadow identity) []string {
@@ -55,9 +40,4 @@ func lookUp(name string, environment []string) (value string, found bool) {
 		}
 	}
 	return "", false
-}
-
-func nameOf(entry string) string {
-	name, _, _ := strings.Cut(entry, "=")
-	return name
 }

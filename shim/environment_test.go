@@ -7,13 +7,6 @@ import (
 	"testing"
 )
 
-func TestMergeReplacesVariablesOfTheSameName(t *testing.T) {
-	merged := merge([]string{"A=old", "AB=1", "odd", "PATH=/bin"}, []string{"A=new", "C="})
-	if expected := []string{"AB=1", "odd", "PATH=/bin", "A=new", "C="}; !reflect.DeepEqual(merged, expected) {
-		t.Errorf("%q", merged)
-	}
-}
-
 func TestWithoutShadow(t *testing.T) {
 	root := t.TempDir()
 	shadow := root + "/bin"

@@ -12,6 +12,8 @@ import (
 	"os"
 	"strings"
 	"syscall"
+
+	"keyferry/dso-shim/variables"
 )
 
 const shimName = "dso-shim"
@@ -36,11 +38,11 @@ func run(arguments, inherited []string) int {
 		return badCall.report()
 	}
 	place := locate(os.Args)
-	variables, fault := readVariables(place.variables)
+	entries, fault := readVariables(place.variables)
 	if fault != nil {
 		return fault.report()
 	}
-	environment := withoutShadow(merge(inherited, variables), place.shadow)
+	environment := withoutShadow(variables.Merge(inherited, entries), place.shadow)
 	found, fault := start(program, arguments, environment, place.shim)
 	switch {
 	case found:

@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"keyferry/dso-shim/variables"
 )
 
 // Where shells search if there is no PATH.
@@ -76,7 +78,7 @@ func cannotStart(path string, err error, environment []string) *fault {
 func longest(environment []string) (name string, size int) {
 	for _, entry := range environment {
 		if len(entry) > size {
-			name, size = nameOf(entry), len(entry)
+			name, size = variables.Name(entry), len(entry)
 		}
 	}
 	return name, size

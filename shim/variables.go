@@ -1,9 +1,10 @@
 package main
 
 import (
-	"strconv"
 	"strings"
 	"syscall"
+
+	"keyferry/dso-shim/variables"
 )
 
 // readVariables returns the `NAME=value` entries of the file.
@@ -12,39 +13,11 @@ func readVariables(path string) ([]string, *fault) {
 	if err != nil {
 		return nil, &fault{127, path + " cannot be read: " + err.Error(), "start the service with docker dso up"}
 	}
-	variables, problem := parseVariables(content)
+	entries, problem := variables.Parse(content)
 	if problem != "" {
 		return nil, &fault{127, path + " is malformed: " + problem, "restart the container to have it written again"}
 	}
-	return variables, nil
-}
-
-// parseVariables reads `NAME=value` entries, each ended by a NUL byte. A last entry without it comes
-// from a write that was cut off. The problem quotes no entry, because that can be part of a value.
-func parseVariables(content string) (variables []string, problem string) {
-	seen := map[string]bool{}
-	for content != "" {
-		entry, rest, ended := strings.Cut(content, "\x00")
-		name, _, isVariable := strings.Cut(entry, "=")
-		number := strconv.Itoa(len(variables) + 1)
-		switch {
-		case !ended:
-			return nil, "it ends within entry " + number
-		case !isVariable || !isName(name):
-			return nil, "entry " + number + " has no valid name"
-		case seen[name]:
-			return nil, "entry " + number + " repeats a name"
-		}
-		seen[name] = true
-		variables = append(variables, entry)
-		content = rest
-	}
-	return variables, ""
-}
-
-// isName allows what container engines allow, such as `spring.datasource.password`.
-func isName(name string) bool {
-	return name != "" && printable(name) == name
+	return entries, nil
 }
 
 // readFile makes fewer system calls than os.ReadFile, which prepares to wait for the file.

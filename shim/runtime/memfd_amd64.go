@@ -1,0 +1,4 @@
+package main
+
+// The number of memfd_create, which syscall lacks.
+const memfdCreate = 319
