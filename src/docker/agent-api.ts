@@ -35,6 +35,8 @@ export type AgentInfo = {
   readonly defaultStore?: string;
   /** Whether `docker exec` sees the variables where a project does not say. */
   readonly exec: 'on' | 'off';
+  /** Whether the runtime brings the variables where a project does not say. Default: `off`. */
+  readonly runtime?: 'on' | 'off';
   readonly pollingIntervalMs: number;
   /** Absent: the agent has no socket of the engine. */
   readonly engine?: {

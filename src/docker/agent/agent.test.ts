@@ -635,7 +635,13 @@ describe('the control API', () => {
     expect(await agent.control('GET', '/v1/info')).toEqual({
       status: 200,
       json: {
-        ...{ version: '1.2.3', configFile: '/etc/dso/dso.yaml', exec: 'on', defaultStore: 'vault' },
+        ...{
+          version: '1.2.3',
+          configFile: '/etc/dso/dso.yaml',
+          exec: 'on',
+          runtime: 'off',
+          defaultStore: 'vault',
+        },
         stores: [{ name: 'vault', type: 'vault', address: 'https://vault:8200' }],
         ...{ pollingIntervalMs: 120_000, hasGrants: false },
       },

@@ -82,10 +82,10 @@ export async function withHostStores(
   return namesStores ? result : parse(text, name, hostDefaults(info));
 }
 
-function hostDefaults({ stores, defaultStore, exec }: AgentInfo): HostDefaults {
+function hostDefaults({ stores, defaultStore, exec, runtime = 'off' }: AgentInfo): HostDefaults {
   return {
     stores: new Map(stores.map(({ name, type, region }) => [name, { type, region }])),
-    ...{ defaultStore, exec },
+    ...{ defaultStore, exec, runtime },
   };
 }
 

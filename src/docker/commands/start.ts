@@ -1,6 +1,7 @@
 import { realpath } from 'node:fs/promises';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import { createStyler } from '../../formats/terminal-style.ts';
+import { checkRuntime } from '../compose/engine-runtime.ts';
 import { prepareImages } from '../compose/prepare-images.ts';
 import { type Part, commandFlags, isOn, readFlags, valuesOf } from '../compose/flags.ts';
 import { printable } from '../compose/model.ts';
@@ -88,7 +89,9 @@ export async function start(context: CommandContext): Promise<number> {
   stderr.write(printable(composed.warnings));
   const injected = new Set(result.services.map(({ service }) => service));
   const ofRun = command === 'run' ? checkVariables(parts) : [];
-  const code = await print([...found, ...ofStores, ...result.problems, ...ofRun]);
+  const hasRuntime = config.runtime === 'on' && injected.size > 0;
+  const ofEngine = hasRuntime ? await checkRuntime(docker) : [];
+  const code = await print([...found, ...ofStores, ...result.problems, ...ofRun, ...ofEngine]);
   if (code !== 0 || result.model === undefined) return code;
   if (isLocal)
     stderr.write(
@@ -103,9 +106,8 @@ export async function start(context: CommandContext): Promise<number> {
     };
     await agent.putProject(model.name, registration, selected);
   }
-  const flags = injected.has(startLine.services[0] ?? '')
-    ? prepared.parts.map(withShim)
-    : prepared.parts;
+  const needsShim = !hasRuntime && injected.has(startLine.services[0] ?? '');
+  const flags = needsShim ? prepared.parts.map(withShim) : prepared.parts;
   const words = flags.flatMap((part) => part.words);
   return runOnModel(loaded, result.model, [command, ...words, ...startLine.rest]);
 }

@@ -61,6 +61,7 @@ function answerDocker(first: Answers = [], containers: readonly object[] = []): 
     ...first,
     { when: 'version *', stdout: '28.2.2 1.50\n' },
     { when: 'compose version *', stdout: '2.40.3\n' },
+    { when: 'info *', stdout: '\n' },
     { when: 'ps *', stdout: lines(containers.map((_, index) => `id${index}`)) },
     { when: 'container inspect *', stdout: lines(containers.map((each) => JSON.stringify(each))) },
   ]);
@@ -112,6 +113,7 @@ describe('docker dso system doctor', () => {
       'huawei ... OK',
       'engine ... OK (28.2.2, API 1.50)',
       'compose ... OK (2.40.3)',
+      'runtime ... OK (the engine has none; only runtime: on needs it)',
       'agent ... OK (0.1.0)',
       `socket ... OK (${agent.socket})`,
       `volume plugin ... OK (${root}/run/docker/plugins/dso.sock)`,

@@ -1,7 +1,13 @@
 import { Command } from 'commander';
 import { printableJson } from '../../formats/printable-json.ts';
 import type { AgentInfo } from '../agent-api.ts';
-import { checkCompose, checkContainers, checkEngine, checkEngineAccess } from '../doctor/engine.ts';
+import {
+  checkCompose,
+  checkContainers,
+  checkEngine,
+  checkEngineAccess,
+  checkEngineRuntime,
+} from '../doctor/engine.ts';
 import { type Finding, failedBy, fine, formatFindings } from '../doctor/findings.ts';
 import { checkBootOrder, checkSockets, checkVolumes } from '../doctor/host.ts';
 import { checkLocal } from '../doctor/local.ts';
@@ -41,6 +47,7 @@ export function systemDoctorCommand(
       const host = await Promise.all([
         checkEngine(docker),
         checkCompose(docker),
+        checkEngineRuntime(docker),
         ...(mode === 'local'
           ? [checkLocal(docker, env), ...(isRunning ? [] : [info])]
           : [

@@ -11,6 +11,7 @@ type Options = {
   readonly providers: readonly StoreType[];
   readonly container?: true;
   readonly image: string;
+  readonly runtime?: true;
   readonly dryRun?: true;
   readonly root: string;
 };
@@ -44,9 +45,10 @@ export function systemSetupCommand(
     )
     .option('--container', 'run the agent as the container dso-container')
     .option('--image <image>', "the agent's image for --container", `keyferry-docker:${version}`)
+    .option('--runtime', 'register the runtime of runtime: on in the engine')
     .option('--dry-run', 'print what would be done, and change nothing')
     .option('--root <dir>', 'install into the image of a host', hostRoot)
-    .action(async ({ providers, container, image, dryRun, root }: Options) => {
+    .action(async ({ providers, container, image, runtime, dryRun, root }: Options) => {
       const isHost = resolve(root) === hostRoot;
       if (isHost && dryRun !== true) requireRoot(userId, 'setup');
       const installation = new Installation({
@@ -55,7 +57,9 @@ export function systemSetupCommand(
       });
       const kind = await installation.kind(container === true);
       const addable = providers.filter((type) => needsInit[type] === undefined);
-      for (const step of await installation.steps(kind, addable, image)) {
+      for (const step of await installation.steps(
+        ...([kind, addable, image, runtime === true] as const),
+      )) {
         const isDone = await step.isDone();
         if (!isDone && dryRun !== true) await step.apply();
         const state = isDone ? 'found' : dryRun === true ? 'would do' : 'done';

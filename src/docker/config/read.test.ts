@@ -250,7 +250,7 @@ describe('dso.yaml', () => {
   test('may be empty', () => {
     for (const text of ['', '# nothing\n', 'secrets:\n'])
       expect(configOf(text)).toEqual({
-        ...{ providers: new Map(), secrets: [], defaults: {}, exec: 'on' },
+        ...{ providers: new Map(), secrets: [], defaults: {}, exec: 'on', runtime: 'off' },
         agent: { watch: { pollingIntervalMs: 120_000 } },
       });
   });
@@ -373,7 +373,7 @@ describe('a dso.yaml that is empty or absent', () => {
   const local = { type: 'local' } as const;
   test.each<[string, HostDefaults | undefined]>([
     ['nothing', undefined],
-    ['one store', { stores: new Map([['a', local]]), exec: 'off' }],
+    ['one store', { stores: new Map([['a', local]]), exec: 'off', runtime: 'on' }],
     [
       'two stores',
       {
@@ -382,6 +382,7 @@ describe('a dso.yaml that is empty or absent', () => {
           ['b', local],
         ]),
         exec: 'on',
+        runtime: 'off',
       },
     ],
     [
@@ -392,6 +393,7 @@ describe('a dso.yaml that is empty or absent', () => {
           ['b', local],
         ]),
         exec: 'on',
+        runtime: 'off',
         defaultStore: 'b',
       },
     ],
@@ -406,12 +408,15 @@ describe('a dso.yaml that names no stores', () => {
     ['aws', { type: 'aws' }],
     ['vault', { type: 'vault' }],
   ] as const);
-  const host = { stores, defaultStore: 'vault', exec: 'off' } as const;
+  const host = { stores, defaultStore: 'vault', exec: 'off', runtime: 'on' } as const;
 
-  test('has the stores of the host, its default and its exec', () => {
+  test('has the stores of the host, its default, its exec and its runtime', () => {
     const { config, problems } = readDsoConfig('secrets: [{name: a}]', 'dso.yaml', host);
     expect(problems).toEqual([]);
-    expect(config).toMatchObject({ defaults: { provider: 'vault' }, exec: 'off' });
+    expect(config).toMatchObject({
+      defaults: { provider: 'vault' },
+      ...{ exec: 'off', runtime: 'on' },
+    });
     expect(config!.providers).toBe(stores);
     expect(config!.secrets).toMatchObject([{ name: 'a', provider: 'vault' }]);
   });

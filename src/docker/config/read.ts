@@ -183,6 +183,7 @@ function toConfig(file: DsoFile, host: HostDefaults | 'unknown', report: Report)
       ...(file.agent?.grants && { grants: file.agent.grants }),
     },
     exec: file.exec ?? given.exec,
+    runtime: file.runtime ?? given.runtime,
   };
 }
 

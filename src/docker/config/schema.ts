@@ -140,6 +140,7 @@ export const fileSchema = z.strictObject({
     })
     .optional(),
   exec: z.enum(['on', 'off'], 'must be on or off').optional(),
+  runtime: z.enum(['on', 'off'], 'must be on or off').optional(),
 });
 
 /** What {@link fileSchema} returns. */

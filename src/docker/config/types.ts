@@ -78,4 +78,6 @@ export type DsoConfig = {
   };
   /** Whether `docker exec` sees the variables. */
   readonly exec: 'on' | 'off';
+  /** Whether the runtime `dso` of the engine brings the variables, in place of the shim. */
+  readonly runtime: 'on' | 'off';
 };

@@ -11,9 +11,9 @@ export type WholeHostConfig = HostConfig & { readonly config: DsoConfig };
 
 /** What a host's configuration says. */
 export function describeHost(version: string, { file, config }: WholeHostConfig): AgentInfo {
-  const { providers, defaults, exec, agent } = config;
+  const { providers, defaults, exec, runtime, agent } = config;
   return {
-    ...{ version, configFile: file, exec },
+    ...{ version, configFile: file, exec, runtime },
     stores: Array.from(providers, ([name, { type, region, addresses, auth }]) => ({
       ...{ name, type },
       ...(region !== undefined && { region }),

@@ -4,6 +4,8 @@ import type { Docker } from '../compose/docker.ts';
 import { type Finding, failed, failedBy, fine, seeLog } from './findings.ts';
 import { findCompose, oldestCompose } from '../compose/compose-version.ts';
 import { type Container, findContainers, literalReferences } from '../compose/containers.ts';
+import { findRuntime } from '../compose/engine-runtime.ts';
+import { isThere } from '../../files/is-there.ts';
 import { secretsDirectory } from '../model/volumes.ts';
 import { composeLabels } from '../model/labels.ts';
 
@@ -79,6 +81,30 @@ export async function checkCompose(docker: Capture): Promise<Finding> {
       : fine(name, version);
   } catch (thrown) {
     return failedBy(name, thrown);
+  }
+}
+
+/** The runtime `dso`, which only `runtime: on` of a dso.yaml needs. */
+export async function checkEngineRuntime(docker: Capture): Promise<readonly Finding[]> {
+  const name = 'runtime';
+  try {
+    const found = await findRuntime(docker);
+    // The check of the engine says why it does not respond.
+    if ('errors' in found) return [];
+    const { program } = found;
+    if (program === undefined)
+      return [fine(name, 'the engine has none; only runtime: on needs it')];
+    return [
+      (await isThere(program))
+        ? fine(name, shown(program))
+        : failed(
+            name,
+            `the engine has it, and there is no ${shown(program)}`,
+            'install it: sudo docker dso system setup --runtime',
+          ),
+    ];
+  } catch (thrown) {
+    return [failedBy(name, thrown)];
   }
 }
 

@@ -151,6 +151,43 @@ describe('a service with references', () => {
     );
   });
 
+  test('keeps entrypoint, command, health check and PATH with runtime: on', () => {
+    const definition = {
+      ...{ entrypoint: null, command: ['own'], environment: { A: 'dso://a', B: 'b' } },
+      healthcheck: { test: ['CMD', 'check'] },
+    };
+    const { model } = rewritten(modelOf(definition), 'runtime: on');
+    expect(appOf(model)).toEqual({
+      ...definition,
+      ...{ image: 'node', runtime: 'dso', environment: { B: 'b' } },
+      labels: { 'dso.references': expect.any(String) },
+      volumes: [expect.objectContaining({ source: 'dso_shop.app', target: '/run/dso' })],
+    });
+    // What Compose prints of it is not changed again.
+    expect(rewritten(model, 'runtime: on').model).toEqual(model);
+  });
+
+  test('has no runtime without references', () => {
+    const plain = modelOf({ environment: { B: 'b' }, runtime: 'runsc' });
+    expect(rewritten(plain, 'runtime: on').model).toEqual(plain);
+  });
+
+  test.each([
+    [
+      ...[{ runtime: 'runsc' }, 'runtime: on', 'services.app.runtime'],
+      'service app has the runtime runsc, and runtime: on of dso.yaml needs the runtime dso',
+    ],
+    [
+      ...[{}, '{runtime: on, exec: off}', 'services.app'],
+      'service app cannot have exec: off with runtime: on, because the runtime gives the variables to each program of docker exec',
+    ],
+  ] as const)('cannot have %p with %s', (definition, dsoYaml, where, message) => {
+    const model = modelOf({ environment: { A: 'dso://a' }, ...definition });
+    expect(rewrite({ model, images, config: configOf(dsoYaml) }).problems).toMatchObject([
+      { severity: 'error', code: 'CANNOT_INJECT', where, message },
+    ]);
+  });
+
   test('keeps its PATH with exec: off', () => {
     const environment = { A: 'dso://a', PATH: '/own' };
     const { model, services } = rewritten(modelOf({ environment }), 'exec: off');

@@ -14,6 +14,7 @@ import {
 } from './compose-model.ts';
 import { findInjection } from './injection.ts';
 import { checkRotation } from './rotation.ts';
+import { checkRuntime, runtimeName } from './runtime.ts';
 import { hasReference, reportMisplaced, isExtension, withoutExtensions } from './misplaced.ts';
 import { servicesOf, reporterOf } from './service.ts';
 import type { Injection, ServiceInModel, Report, ReportInService } from './types.ts';
@@ -89,7 +90,9 @@ export function rewrite(input: RewriteInput): RewriteResult {
       injections.push(injection);
       checkService(service, injection, inService);
       checkRotation(service, services, injection, imageFacts(service, images), inService);
-      changed.set(service.service, inject(service, injection, { images, volumes }, inService));
+      if (config.runtime === 'on') checkRuntime(service, injection, inService);
+      const how = { images, volumes, runtime: config.runtime };
+      changed.set(service.service, inject(service, injection, how, inService));
     } else if (Object.keys(service.definition).some(isExtension)) {
       const definition = withoutExtensions(service.definition);
       if (definition !== service.definition) changed.set(service.service, definition);
@@ -141,11 +144,17 @@ function findSecretsOf(
   return isDone ? undefined : findInjection(service, config, report);
 }
 
+type InjectionOptions = {
+  readonly volumes: VolumeSource;
+  /** `on`: the runtime of the engine does what the shim does otherwise. */
+  readonly runtime: 'on' | 'off';
+};
+
 /** The service with its secrets. After a problem that is an error, the result is not used. */
 function inject(
   { project, service, definition }: ServiceInModel,
   injection: Injection,
-  { images, volumes }: { images: RewriteInput['images']; volumes: VolumeSource },
+  { images, volumes, runtime }: Pick<RewriteInput, 'images'> & InjectionOptions,
   report: ReportInService,
 ): JsonObject {
   const name = imageOf(project, service, definition);
@@ -158,39 +167,38 @@ function inject(
     return definition;
   }
   if (image.os === 'windows') reportWindows(sanitizeUserText(service), 'image', report);
-  const commandLine = wrapCommand(definition, image);
+  const commandLine = runtime === 'on' ? {} : wrapCommand(definition, image);
   if (commandLine === undefined)
     report(
       ...(['error', 'CANNOT_INJECT', ['command']] as const),
       `service ${sanitizeUserText(service)} has no command, and neither has its image`,
       'write command or entrypoint',
     );
-  const healthcheck = wrapHealthcheck(definition, image);
+  const healthcheck = runtime === 'on' ? undefined : wrapHealthcheck(definition, image);
+  const shadows = runtime === 'off' && injection.exec === 'on';
   const names = volumeNames(project, service);
   return {
     ...withoutExtensions(definition),
     labels: { ...objectOf(definition.labels), [referencesLabel]: digestOf(injection) },
-    environment: environmentOf(definition, injection, image),
+    environment: {
+      ...ownVariables(definition, injection),
+      ...(shadows && { PATH: shadowPath(objectOf(definition.environment).PATH, image) }),
+    },
     ...commandLine,
     ...(healthcheck && { healthcheck }),
+    ...(runtime === 'on' && { runtime: runtimeName }),
     volumes: [...listOf(definition.volumes), ...mountsOf(injection, names, volumes)],
   };
 }
 
-function environmentOf(
-  definition: JsonObject,
-  { variables, files, exec }: Injection,
-  image: ImageFacts,
-): JsonObject {
+/** The variables of the service that are no secrets. */
+function ownVariables(definition: JsonObject, { variables, files }: Injection): JsonObject {
   const injected = new Set([
     ...variables.map(({ name }) => name),
     ...files.flatMap(({ variable = [] }) => variable),
   ]);
-  const environment = objectOf(definition.environment);
-  const kept = Object.entries(environment).filter(([name]) => !injected.has(name));
-  if (exec === 'off') return Object.fromEntries(kept);
-  const own = Object.hasOwn(environment, 'PATH') ? environment.PATH : undefined;
-  return { ...Object.fromEntries(kept), PATH: shadowPath(own, image) };
+  const environment = Object.entries(objectOf(definition.environment));
+  return Object.fromEntries(environment.filter(([name]) => !injected.has(name)));
 }
 
 function assemble(

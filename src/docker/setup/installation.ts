@@ -8,7 +8,16 @@ import { changeStore } from '../config/change-store.ts';
 import { readDsoConfig } from '../config/read.ts';
 import { replaceHostFile } from '../host/host-files.ts';
 import { agentContainer, containerLabel } from './container.ts';
-import { type Places, containerName, placesBelow, programFiles, unitName } from './places.ts';
+import { EngineRuntime } from './engine-runtime.ts';
+import {
+  type Places,
+  containerName,
+  placesBelow,
+  programFiles,
+  runtimeFile,
+  runtimeProgram,
+  unitName,
+} from './places.ts';
 import { type RunProgram, runOrThrow } from '../run-program.ts';
 import {
   type Removal,
@@ -64,17 +73,22 @@ export class Installation {
   /**
    * The parts of an installation, in their order.
    * @param image of the agent's container
+   * @param wantsRuntime whether the engine gets the runtime
    * @throws SecretError if the release is not complete, or the agent runs in the other way
    */
   async steps(
     kind: AgentKind,
     providers: readonly StoreType[],
     image: string,
+    wantsRuntime = false,
   ): Promise<readonly Step[]> {
     await this.#refuseSecondAgent(kind);
     const { configDirectory, stateDirectory } = this.places;
     const files = kind === 'container' ? ['docker-dso'] : programFiles.map(({ name }) => name);
-    const source = await this.#sourceOf(files);
+    // An upgrade replaces the runtime as well.
+    const runtime = join(this.places.library, runtimeProgram);
+    const hasRuntime = wantsRuntime || (await isThere(runtime));
+    const source = await this.#sourceOf(files, hasRuntime);
     const isNodeCopied = kind !== 'container' && (await isUnsafe(this.#options.node));
     const node = isNodeCopied ? join(this.places.library, 'node') : this.#options.node;
     const nodeOnHost = isNodeCopied ? join(placesBelow('/').library, 'node') : node;
@@ -85,12 +99,16 @@ export class Installation {
             copyStep(join(source, name), join(this.places.library, name), 0o755),
           )),
       ...(isNodeCopied ? [copyStep(this.#options.node, node, 0o755)] : []),
+      ...(hasRuntime && source !== this.places.library
+        ? [copyStep(join(source, runtimeFile), runtime, 0o755)]
+        : []),
       linkStep(this.places.plugin, join(this.places.library, 'docker-dso')),
       directoryStep(configDirectory, 0o755),
       directoryStep(stateDirectory, 0o700),
       ...providers.map((type) => this.#storeStep(type)),
       ...(kind === 'systemd' ? this.#unitSteps(nodeOnHost, hasChanged) : []),
       ...(kind === 'container' ? this.#containerSteps(image, hasChanged) : []),
+      ...(wantsRuntime ? [this.#engineRuntime().step()] : []),
     ]);
   }
 
@@ -100,6 +118,8 @@ export class Installation {
     const { run, root } = this.#options;
     const linkTarget = join(library, 'docker-dso');
     return [
+      // First: it refuses while containers need the runtime.
+      this.#engineRuntime().removal(),
       {
         title: titleOf('stopped', unitName),
         isThere: () => hasMark(unit, unitMark),
@@ -119,7 +139,7 @@ export class Installation {
         const target = await linkOf(plugin);
         return target !== undefined && join(dirname(plugin), target) === linkTarget;
       }),
-      ...[...programFiles.map(({ name }) => name), 'node'].map((name) => {
+      ...[...programFiles.map(({ name }) => name), 'node', runtimeProgram].map((name) => {
         const path = join(library, name);
         return fileRemoval(titleOf('program', path), path);
       }),
@@ -127,6 +147,13 @@ export class Installation {
       directoryRemoval(library),
       ...(this.#isHost ? [this.#tmpfsRemoval(volumesDirectory, runDirectory)] : []),
     ];
+  }
+
+  #engineRuntime(): EngineRuntime {
+    const { run } = this.#options;
+    const { library } = this.#isHost ? this.places : placesBelow('/');
+    const program = join(library, runtimeProgram);
+    return new EngineRuntime({ places: this.places, program, isHost: this.#isHost, run });
   }
 
   async #refuseSecondAgent(kind: AgentKind): Promise<void> {
@@ -138,9 +165,11 @@ export class Installation {
   }
 
   /** @throws SecretError NOT_CONFIGURED */
-  async #sourceOf(files: readonly string[]): Promise<string> {
+  async #sourceOf(files: readonly string[], hasRuntime: boolean): Promise<string> {
     const source = dirname(await realpath(this.#options.program));
-    const [missing] = await missingIn(source, files);
+    // Called from the library itself, it finds the runtime there by its other name.
+    const runtime = source === this.places.library ? runtimeProgram : runtimeFile;
+    const [missing] = await missingIn(source, [...files, ...(hasRuntime ? [runtime] : [])]);
     if (missing === undefined) return source;
     throw new SecretError(
       'NOT_CONFIGURED',

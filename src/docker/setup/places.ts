@@ -19,6 +19,11 @@ export type Places = {
   readonly pluginSocket: string;
   /** That of the container engine. */
   readonly engineSocket: string;
+  /** The configuration of the container engine. */
+  readonly engineConfigDirectory: string;
+  readonly engineConfig: string;
+  /** Where the engine writes the number of its process. */
+  readonly enginePid: string;
   /** There if systemd runs. sd_booted(3) */
   readonly systemd: string;
 };
@@ -46,6 +51,9 @@ export function placesBelow(root: string): Places {
     pluginSocketDirectory: at('/run/docker/plugins'),
     pluginSocket: at('/run/docker/plugins/dso.sock'),
     engineSocket: at('/run/docker.sock'),
+    engineConfigDirectory: at('/etc/docker'),
+    engineConfig: at('/etc/docker/daemon.json'),
+    enginePid: at('/run/docker.pid'),
     systemd: at('/run/systemd/system'),
   };
 }
@@ -57,3 +65,9 @@ export const programFiles = [
   { name: 'shim/dso-shim-linux-amd64', mode: 0o755 },
   { name: 'shim/dso-shim-linux-arm64', mode: 0o755 },
 ] as const;
+
+/** The file of a release that is the runtime for this machine. */
+export const runtimeFile = `shim/dso-runtime-linux-${process.arch === 'x64' ? 'amd64' : process.arch}`;
+
+/** Its name in the library. */
+export const runtimeProgram = 'dso-runtime';
