@@ -164,6 +164,16 @@ describe('restart', () => {
     expect(metrics).toContain('keyferry_services_rotation_failed 0');
   });
 
+  test('leaves the last replica alone while another one could not start', async () => {
+    await register({});
+    // The engine keeps the exit code of the stop before the start that has failed.
+    replica(1, { exitCode: 137, error: "error while mounting volume ''" });
+    await up(replica(2));
+    await change('second');
+    await untilFailed();
+    expect(engine.changes).toEqual([]);
+  });
+
   test('is not repeated by an agent that starts again', async () => {
     await register({});
     await up(replica(1));

@@ -72,9 +72,11 @@ async function checkOthers({ id }: ListedContainer, context: StrategyContext): P
 /** Exit codes of a program that a signal has ended: SIGKILL and SIGTERM, as `docker stop` sends. */
 const stoppedCodes = [0, 137, 143];
 
-function hasFailed({ isRunning, isRestarting, health, exitCode, hasStarted }: ContainerState) {
+function hasFailed(state: ContainerState): boolean {
+  const { isRunning, isRestarting, health, exitCode, hasStarted, error } = state;
   if (isRunning) return isRestarting || health === 'unhealthy';
-  return hasStarted && !stoppedCodes.includes(exitCode);
+  // The exit code is that of the program, also if a later start has failed.
+  return hasStarted && (error !== '' || !stoppedCodes.includes(exitCode));
 }
 
 async function replace(old: ListedContainer, context: StrategyContext): Promise<void> {
