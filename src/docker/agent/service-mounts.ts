@@ -236,7 +236,8 @@ export class ServiceMounts {
         return true;
       });
     } catch (thrown) {
-      throw this.#fail(thrown);
+      // It does not answer for starts: the last good value can serve them.
+      throw this.#fail(thrown, -Infinity);
     }
   }
 
@@ -272,7 +273,7 @@ export class ServiceMounts {
       this.#failure = undefined;
       return record;
     } catch (thrown) {
-      throw this.#fail(thrown);
+      throw this.#fail(thrown, now());
     }
   }
 
@@ -295,9 +296,9 @@ export class ServiceMounts {
     return this.#current;
   }
 
-  #fail(thrown: unknown): SecretError {
+  #fail(thrown: unknown, at: number): SecretError {
     const error = toSecretError(thrown);
-    if (error.code !== 'CANCELLED') this.#failure = { error, at: this.#deps.now() };
+    if (error.code !== 'CANCELLED') this.#failure = { error, at };
     return error;
   }
 
