@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { MemoryStore, TestAgent, agentFolder, eventually } from '../../../test/docker/agent.ts';
 import { type FakeContainer, FakeEngine } from '../../../test/docker/fake-engine.ts';
@@ -30,7 +31,10 @@ afterEach(async () => {
 async function start(): Promise<TestAgent> {
   const delays = { holdMs: 0, settleMs: 0, pollMs: 1, retryMs: 20, healthMs: 200 };
   const options = { folder, store, engineSocket: engine.socketPath, rotationDelays: delays };
-  const started = new TestAgent({ ...options, recoveryDelays: { settleMs: 3_600_000 } });
+  const started = new TestAgent({
+    ...options,
+    recoveryDelays: { firstRetryMs: 20, settleMs: 3_600_000 },
+  });
   await started.agent.start();
   return started;
 }
@@ -173,6 +177,37 @@ describe('restart', () => {
     await untilFailed();
     expect(engine.changes).toEqual([]);
   });
+
+  test.each(['the same', 'the next'])(
+    'that has stopped a container and cannot start it: %s agent starts it, without a restart policy',
+    async (which) => {
+      await register({});
+      let isBroken = false;
+      const container = replica(1, { restartPolicy: 'no' });
+      const { onStart } = container;
+      const broken = engine.add({
+        ...container,
+        onStart: async () => {
+          if (isBroken) throw new Error('no space left on device');
+          await onStart?.();
+        },
+      });
+      engine.containers.splice(0, 1);
+      await up(broken);
+      isBroken = true;
+      await change('second');
+      await untilFailed();
+      if (which === 'the next') {
+        await agent.stop(0);
+        agent = await start();
+      }
+      isBroken = false;
+      await eventually(() => expect(broken.state).toBe('running'));
+      expect(agent.variables('shop', 'app')).toEqual({ TOKEN: 'second' });
+      // A person who stops it later wants that.
+      await eventually(() => expect(readdirSync(agent.path('state/restarts'))).toEqual([]));
+    },
+  );
 
   test('is not repeated by an agent that starts again', async () => {
     await register({});

@@ -17,19 +17,24 @@ export type StrategyContext = {
   readonly isOutdated: () => boolean;
   readonly delays: HealthDelays;
   readonly signal: AbortSignal;
+  /** Runs a restart, and sees to it that the container starts if that fails. */
+  readonly owing: Owing;
 };
+
+/** See {@link StrategyContext}. */
+export type Owing = (id: string, restart: () => Promise<void>) => Promise<void>;
 
 /** Brings new versions to the containers of a service. @throws SecretError */
 export type Strategy = (context: StrategyContext) => Promise<void>;
 
 /** Restarts the containers one after another. Each must be healthy before the next one. */
 export const restart: Strategy = async (context) => {
-  const { engine, rotation, isOutdated, delays, signal } = context;
+  const { engine, rotation, isOutdated, delays, signal, owing } = context;
   for (const container of await runningContainers(context)) {
     if (!isOutdated()) return;
     signal.throwIfAborted();
     await checkOthers(container, context);
-    await engine.restartContainer(container.id, rotation);
+    await owing(container.id, () => engine.restartContainer(container.id, rotation));
     await untilHealthy(container, engine, delays, signal);
   }
 };
