@@ -6,7 +6,7 @@ import { type FakeContainer, FakeEngine } from '../../../test/docker/fake-engine
 import type { ServiceStatus } from '../agent-api.ts';
 import type { Rotation } from '../config/types.ts';
 import type { Injection } from '../model/types.ts';
-import { replacesLabel } from './clone-container.ts';
+import { replacesLabel, replicasLabel } from './clone-container.ts';
 
 let folder: string;
 let removeFolder: () => void;
@@ -358,6 +358,33 @@ describe('rolling', () => {
       hint: 'use the strategy restart for this service',
     });
     expect(engine.changes).toEqual([]);
+  });
+
+  test('that was killed half way leaves the replicas that docker dso up has chosen since', async () => {
+    const old = replica(1);
+    const taken = replica(2);
+    const labels = { ...taken.labels, [replacesLabel]: old.id, [replicasLabel]: '2' };
+    engine.containers.splice(1, 1, { ...taken, labels });
+    await up(...engine.containers);
+    await agent.stop(0);
+    agent = await start();
+    await change('second');
+    await untilRotated();
+    expect(engine.containers).toHaveLength(2);
+  });
+
+  test('does not remove a replica if another one has been removed meanwhile', async () => {
+    const create = engine.onCreate;
+    const [one, two] = [replica(1), replica(2)];
+    await up(one, two);
+    engine.onCreate = (name, body) => {
+      engine.containers.splice(engine.containers.indexOf(two), 1);
+      engine.onCreate = create;
+      return create(name, body);
+    };
+    await change('second');
+    await untilRotated();
+    expect(engine.containers).toHaveLength(2);
   });
 
   test.each(['healthy', 'unhealthy'])(

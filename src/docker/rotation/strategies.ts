@@ -4,7 +4,7 @@ import type { Rotation } from '../config/types.ts';
 import type { ContainerState, Engine, ListedContainer } from '../engine/engine.ts';
 import type { Injection } from '../model/types.ts';
 import { volumeNames } from '../model/volumes.ts';
-import { cloneOf, replacesLabel, rollingObstacle } from './clone-container.ts';
+import { cloneOf, replacesLabel, replicasLabel, rollingObstacle } from './clone-container.ts';
 import { type HealthDelays, untilHealthy } from './until-healthy.ts';
 import { composeLabels } from '../model/labels.ts';
 
@@ -98,6 +98,7 @@ async function replace(old: ListedContainer, context: StrategyContext): Promise<
   const clone = cloneOf(details, {
     number: freeNumber(all),
     image: await imageOf(details, engine),
+    replicas: all.length,
   });
   const id = await engine.createContainer(clone.name, clone.body);
   try {
@@ -110,6 +111,11 @@ async function replace(old: ListedContainer, context: StrategyContext): Promise<
     if (!stop.aborted) await engine.removeContainer(id);
     throw error;
   }
+  if ((await containersOf(context)).length <= all.length)
+    throw new SecretError(
+      'ROTATION_FAILED',
+      `${sanitizeUserText(old.name)} is not replaced: another container of the service has been removed meanwhile`,
+    );
   await engine.stopContainer(old.id, rotation);
   await engine.removeContainer(old.id);
 }
@@ -120,7 +126,9 @@ async function finishReplacements(context: StrategyContext): Promise<void> {
   const all = await containersOf(context);
   for (const container of all) {
     const old = all.find(({ id }) => id === container.labels[replacesLabel]);
-    if (old === undefined) continue;
+    // Compose has taken the new one as a replica, and has removed another one: docker dso up.
+    const isTaken = all.length <= Number(container.labels[replicasLabel] ?? 0);
+    if (old === undefined || isTaken) continue;
     try {
       await untilHealthy(container, engine, delays, stop);
     } catch (error) {
