@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import type { RawMountRequest } from '../../src/csi/mount-request.ts';
 
 const prefix = 'csi.storage.k8s.io';
@@ -21,15 +20,6 @@ export function request(
   return {
     ...{ attributes: JSON.stringify(attributes), secrets: 'null', permission: '420' },
     ...{ targetPath: `/pods/${pod}`, ...overrides },
-  };
-}
-
-/** Numbers between 0 and 1, the same in every run. */
-export function createRandom(seed: string): () => number {
-  let state = createHash('sha256').update(seed).digest();
-  return () => {
-    state = createHash('sha256').update(state).digest();
-    return state.readUInt32BE() / 2 ** 32;
   };
 }
 

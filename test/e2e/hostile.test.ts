@@ -8,15 +8,10 @@ import { build } from 'esbuild';
 import { DriverClient } from '../../src/csi/client.ts';
 import { missingControlPlaneDependencies } from '../servers/control-plane/control-plane.ts';
 import { missingChartDependencies } from './chart-objects.ts';
-import {
-  createRandom,
-  hostileRequests,
-  hugeSecretCount,
-  request,
-  filler,
-} from './hostile-requests.ts';
+import { hostileRequests, hugeSecretCount, request, filler } from './hostile-requests.ts';
 import { setUpChaosEnvironment, publish, type ChaosEnvironment } from './chaos-environment.ts';
 import { describeIfAvailable } from '../if-available.ts';
+import { createRandom } from '../random.ts';
 
 const missingDependencies = [
   ...(await missingControlPlaneDependencies()),

@@ -733,6 +733,16 @@ describe('the control API', () => {
     expect(agent.variables('shop', 'app')).toEqual({ TOKEN: canary });
   });
 
+  test('starts a container with the last good value after a refresh that has failed', async () => {
+    const agent = await start();
+    await agent.register('shop', { app });
+    await agent.mount('dso_shop.app', 'a');
+    store.failure = new SecretError('STORE_UNAVAILABLE', 'vault is away');
+    await agent.control('POST', '/v1/refresh', { path: 'token' });
+    expect(await agent.mount('dso_shop.app', 'b')).toBe('');
+    expect(agent.variables('shop', 'app')).toEqual({ TOKEN: canary });
+  });
+
   test('lists and checks stores', async () => {
     const agent = await start();
     await agent.register('shop', { app });

@@ -24,7 +24,9 @@ import { composeLabels } from '../model/labels.ts';
 import { isVolumeName } from '../model/volumes.ts';
 import { RotationMetrics } from '../rotation/metrics.ts';
 import { type RotationDelays, Rotator } from '../rotation/rotator.ts';
+import type { Owing } from '../rotation/strategies.ts';
 import { installShim } from '../volume/shim-file.ts';
+import { BegunRestarts } from './begun-restarts.ts';
 import { createControlApi, toFailureResponse } from './control-api.ts';
 import { CreatedVolumes } from './created-volumes.ts';
 import { EngineRecovery, type RecoveryDelays } from './engine-recovery.ts';
@@ -81,6 +83,7 @@ const mountMs = 110_000;
 export class DockerAgent {
   readonly #options: DockerAgentOptions;
   readonly #created: CreatedVolumes;
+  readonly #restarts: BegunRestarts;
   readonly #control: JsonServer;
   readonly #plugin: JsonServer;
   readonly #limits: RequestLimits;
@@ -101,11 +104,17 @@ export class DockerAgent {
     this.#started = new Promise((resolve) => (this.#markStarted = resolve));
     this.#limits = new RequestLimits(options.now);
     this.#created = new CreatedVolumes(join(stateDir, 'volumes'));
+    this.#restarts = new BegunRestarts(join(stateDir, 'restarts'));
     const metrics = new RotationMetrics(options.registry, () =>
       this.#projects === undefined ? [] : this.#services(undefined),
     );
     const { rotationDelays: delays, now } = options;
-    this.#rotator = engine && new Rotator({ ...{ engine, metrics, delays, log, now } });
+    const owing: Owing = (id, restart) =>
+      this.#restarts.run(id, restart).catch((error: unknown) => {
+        this.#recovery?.startFailed();
+        throw error;
+      });
+    this.#rotator = engine && new Rotator({ engine, metrics, delays, owing, log, now });
     this.#watch = new SecretWatch({
       services: () =>
         this.#known
@@ -130,6 +139,7 @@ export class DockerAgent {
         canMount: (volume) => this.#known.hasSecretsOf(volume),
         unmount: (volume, id) => this.#unmount(volume, id),
         onContainerStart: (container) => this.#auditStart(container),
+        restarts: this.#restarts,
         ...{ engine, volumesDir, log, delays: options.recoveryDelays },
       });
     const storeRequests = new StoreRequests({
@@ -196,6 +206,7 @@ export class DockerAgent {
         hasVolume: (name) => this.#created.has(name),
       });
       await this.#created.load();
+      await this.#restarts.load();
       await this.#projects.load(await records.load());
       await this.#removeUnused();
       await this.#leases.load((project, service) => this.#known.find(project, service));
@@ -278,7 +289,7 @@ export class DockerAgent {
         { project, service: serviceName, volume: name, code: error.code, reason: error.summary },
         'a container cannot start',
       );
-      this.#recovery?.mountFailed();
+      this.#recovery?.startFailed();
       throw error;
     }
   }

@@ -7,6 +7,7 @@ import type {
   ListedContainer,
   StartedContainer,
 } from '../engine/engine.ts';
+import type { BegunRestarts } from './begun-restarts.ts';
 import type { ServiceMounts } from './service-mounts.ts';
 
 /** What an {@link EngineRecovery} needs. */
@@ -20,6 +21,7 @@ export type EngineRecoveryDeps = {
   readonly canMount: (volume: string) => boolean;
   readonly unmount: (volume: string, id: string) => Promise<void>;
   readonly onContainerStart: (container: StartedContainer) => void;
+  readonly restarts: Pick<BegunRestarts, 'owed' | 'settle'>;
   readonly log: Logger;
   readonly delays?: RecoveryDelays | undefined;
 };
@@ -46,6 +48,7 @@ const restartPolicies = ['always', 'unless-stopped', 'on-failure'];
  *   engine before it.
  * - Containers that could not start because of the agent are started. The engine tries each of them
  *   once: when it starts itself, or when the container has ended. See docs/adr/0021.
+ * - Containers that the agent has stopped for a restart that failed are started.
  *
  * None of it happens within a request of the engine, which would wait for itself.
  */
@@ -81,8 +84,8 @@ export class EngineRecovery {
     clearTimeout(this.#settleTimer);
   }
 
-  /** To be called when a container could not start because its volume could not be mounted. */
-  mountFailed(): void {
+  /** To be called when a container could not start because of the agent. */
+  startFailed(): void {
     this.#retryLater();
   }
 
@@ -187,7 +190,11 @@ export class EngineRecovery {
   }
 
   async #startFailed(containers: readonly ListedContainer[]): Promise<void> {
-    const { canMount } = this.#deps;
+    const { canMount, restarts } = this.#deps;
+    for (const id of restarts.owed) {
+      const container = containers.find((each) => each.id === id);
+      if (container === undefined || isRunning(container.state)) await restarts.settle(id);
+    }
     const stopped = containers.filter(
       ({ state, volumes }) => state === 'exited' && volumes.some(canMount),
     );
@@ -204,13 +211,15 @@ export class EngineRecovery {
 
   /** @returns false if the container could not be started */
   async #startAgain(container: ListedContainer): Promise<boolean> {
-    const { engine, volumesDir, log } = this.#deps;
+    const { engine, volumesDir, restarts, log } = this.#deps;
     const { id, name, volumes } = container;
     try {
       const state = await engine.container(id);
       if (this.#stop.signal.aborted || state === undefined) return true;
-      if (!hasFailedByAgent(state, [...volumes, volumesDir])) return true;
+      const isOwed = restarts.owed.has(id);
+      if (!isOwed && !hasFailedByAgent(state, [...volumes, volumesDir])) return true;
       await engine.startContainer(id);
+      if (isOwed) await restarts.settle(id);
       log.info({ container: name }, 'started a container that had failed because of the agent');
       return true;
     } catch (thrown) {

@@ -250,7 +250,8 @@ export class ServiceMounts {
         return true;
       });
     } catch (thrown) {
-      throw this.#fail(thrown);
+      // It does not answer for starts: the last good value can serve them.
+      throw this.#fail(thrown, -Infinity);
     }
   }
 
@@ -289,7 +290,7 @@ export class ServiceMounts {
       this.#failure = undefined;
       return record;
     } catch (thrown) {
-      throw this.#fail(thrown);
+      throw this.#fail(thrown, now());
     }
   }
 
@@ -316,9 +317,9 @@ export class ServiceMounts {
     return record;
   }
 
-  #fail(thrown: unknown): SecretError {
+  #fail(thrown: unknown, at: number): SecretError {
     const error = toSecretError(thrown);
-    if (error.code !== 'CANCELLED') this.#failure = { error, at: this.#deps.now() };
+    if (error.code !== 'CANCELLED') this.#failure = { error, at };
     return error;
   }
 

@@ -33,6 +33,10 @@ export type ContainerState = {
   readonly exitCode: number;
   /** `starting`, `healthy` or `unhealthy`. Absent: it has no health check. */
   readonly health?: string;
+  /** When its last health check began, as the engine writes it; empty if none has. */
+  readonly checkedAt: string;
+  /** A health check ends at most that long after the one before, in milliseconds. */
+  readonly checkedEveryMs: number;
   /** `no`, `always`, `unless-stopped` or `on-failure`. */
   readonly restartPolicy: string;
 };
@@ -73,6 +77,13 @@ const listSchema = z.array(
     HostConfig: z.object({ NetworkMode: z.string().optional() }).nullish(),
   }),
 );
+/** In nanoseconds. 0: the default. */
+const healthcheckSchema = z.object({
+  Interval: z.number().optional(),
+  Timeout: z.number().optional(),
+});
+/** Of both. */
+const defaultHealthcheckMs = 30_000;
 const containerSchema = z.object({
   State: z.object({
     Running: z.boolean(),
@@ -80,8 +91,14 @@ const containerSchema = z.object({
     StartedAt: z.string(),
     Error: z.string(),
     ExitCode: z.number(),
-    Health: z.object({ Status: z.string() }).nullish(),
+    Health: z
+      .object({
+        Status: z.string(),
+        Log: z.array(z.object({ Start: z.string() })).nullish(),
+      })
+      .nullish(),
   }),
+  Config: z.object({ Healthcheck: healthcheckSchema.nullish() }).nullish(),
   HostConfig: z.object({ RestartPolicy: z.object({ Name: z.string() }).nullish() }),
 });
 const eventSchema = z.object({
@@ -153,7 +170,7 @@ export class Engine {
   async container(id: string): Promise<ContainerState | undefined> {
     const response = await this.#ask('GET', containerPath(id, 'json'), { timeoutMs: startMs });
     if (response.status === 404) return undefined;
-    const { State, HostConfig } = this.#connection.read(containerSchema, response);
+    const { State, HostConfig, Config } = this.#connection.read(containerSchema, response);
     return {
       isRunning: State.Running,
       isRestarting: State.Restarting === true,
@@ -163,6 +180,10 @@ export class Engine {
       error: State.Error,
       exitCode: State.ExitCode,
       ...(State.Health && State.Health.Status !== 'none' && { health: State.Health.Status }),
+      checkedAt: State.Health?.Log?.at(-1)?.Start ?? '',
+      checkedEveryMs:
+        fromNanoseconds(Config?.Healthcheck?.Interval) +
+        fromNanoseconds(Config?.Healthcheck?.Timeout),
       restartPolicy: HostConfig.RestartPolicy?.Name ?? 'no',
     };
   }
@@ -252,6 +273,10 @@ function report(line: Buffer, watcher: EngineWatcher): void {
   // The attributes of a container are its labels, and some words of the engine.
   const { ID: id, Attributes: labels } = data.Actor;
   watcher.onContainerStart({ id, name: sanitizeExternalText(labels.name ?? id, []), labels });
+}
+
+function fromNanoseconds(time: number | undefined): number {
+  return time === undefined || time === 0 ? defaultHealthcheckMs : time / 1_000_000;
 }
 
 function containerPath(id: string, action: string): string {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { cloneOf, replacesLabel, rollingObstacle } from './clone-container.ts';
+import { cloneOf, replacesLabel, replicasLabel, rollingObstacle } from './clone-container.ts';
 
 const id = '0123456789ab'.repeat(5).padEnd(64, '0');
 /** A replica of Compose, as an engine describes it. */
@@ -31,7 +31,11 @@ const replica = {
 
 describe('cloneOf', () => {
   test('makes one more replica, with the same aliases in the same networks', () => {
-    const { name, body, networks } = cloneOf(replica, { number: 12, image: 'shop/app:1' });
+    const { name, body, networks } = cloneOf(replica, {
+      number: 12,
+      image: 'shop/app:1',
+      replicas: 2,
+    });
     expect(name).toBe('shop-app-12');
     expect(body).toEqual({
       ...{ Image: 'shop/app:1', Env: replica.Config.Env, HostConfig: replica.HostConfig },
@@ -39,6 +43,7 @@ describe('cloneOf', () => {
         ...replica.Config.Labels,
         'com.docker.compose.container-number': '12',
         [replacesLabel]: id,
+        [replicasLabel]: '2',
       },
       NetworkingConfig: {
         EndpointsConfig: { shop_default: { Aliases: ['app', 'shop', 'shop-app-12'] } },
@@ -51,7 +56,10 @@ describe('cloneOf', () => {
 
   test('keeps a hostname that the user has given', () => {
     const Config = { ...replica.Config, Hostname: 'shop' };
-    const { body } = cloneOf({ ...replica, Config }, { number: 2, image: 'shop/app:1' });
+    const { body } = cloneOf(
+      { ...replica, Config },
+      { number: 2, image: 'shop/app:1', replicas: 2 },
+    );
     expect(body).toMatchObject({ Hostname: 'shop' });
   });
 });

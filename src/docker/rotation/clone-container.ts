@@ -3,6 +3,8 @@ import { composeLabels } from '../model/labels.ts';
 
 /** On a container that takes the place of another one: the id of that one. */
 export const replacesLabel = 'dso.replaces';
+/** On the same container: how many containers the service had before. */
+export const replicasLabel = 'dso.replicas';
 
 /** A container that is like another one. */
 export type ContainerClone = {
@@ -47,7 +49,11 @@ export function rollingObstacle(container: EngineJson): string | undefined {
  */
 export function cloneOf(
   container: EngineJson,
-  { number, image }: { readonly number: number; readonly image: string },
+  {
+    number,
+    image,
+    replicas,
+  }: { readonly number: number; readonly image: string; readonly replicas: number },
 ): ContainerClone {
   const { HostConfig, Config, NetworkSettings } = objects(container);
   const id = text(container.Id);
@@ -77,6 +83,7 @@ export function cloneOf(
         ...object(Config.Labels),
         [composeLabels.number]: String(number),
         [replacesLabel]: id,
+        [replicasLabel]: String(replicas),
       },
       HostConfig,
       NetworkingConfig: { EndpointsConfig: Object.fromEntries(own) },

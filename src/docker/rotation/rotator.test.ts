@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MemoryStore, TestAgent, agentFolder, eventually } from '../../../test/docker/agent.ts';
@@ -6,7 +7,7 @@ import { type FakeContainer, FakeEngine } from '../../../test/docker/fake-engine
 import type { ServiceStatus } from '../agent-api.ts';
 import type { Rotation } from '../config/types.ts';
 import type { Injection } from '../model/types.ts';
-import { replacesLabel } from './clone-container.ts';
+import { replacesLabel, replicasLabel } from './clone-container.ts';
 import type { RotationDelays } from './rotator.ts';
 
 let folder: string;
@@ -32,7 +33,10 @@ afterEach(async () => {
 async function start(more: RotationDelays = {}): Promise<TestAgent> {
   const delays = { holdMs: 0, settleMs: 0, pollMs: 1, retryMs: 20, healthMs: 200, ...more };
   const options = { folder, store, engineSocket: engine.socketPath, rotationDelays: delays };
-  const started = new TestAgent({ ...options, recoveryDelays: { settleMs: 3_600_000 } });
+  const started = new TestAgent({
+    ...options,
+    recoveryDelays: { firstRetryMs: 20, settleMs: 3_600_000 },
+  });
   await started.agent.start();
   return started;
 }
@@ -251,6 +255,47 @@ describe('restart', () => {
     },
   );
 
+  test('leaves the last replica alone while another one could not start', async () => {
+    await register({});
+    // The engine keeps the exit code of the stop before the start that has failed.
+    replica(1, { exitCode: 137, error: "error while mounting volume ''" });
+    await up(replica(2));
+    await change('second');
+    await untilFailed();
+    expect(engine.changes).toEqual([]);
+  });
+
+  test.each(['the same', 'the next'])(
+    'that has stopped a container and cannot start it: %s agent starts it, without a restart policy',
+    async (which) => {
+      await register({});
+      let isBroken = false;
+      const container = replica(1, { restartPolicy: 'no' });
+      const { onStart } = container;
+      const broken = engine.add({
+        ...container,
+        onStart: async () => {
+          if (isBroken) throw new Error('no space left on device');
+          await onStart?.();
+        },
+      });
+      engine.containers.splice(0, 1);
+      await up(broken);
+      isBroken = true;
+      await change('second');
+      await untilFailed();
+      if (which === 'the next') {
+        await agent.stop(0);
+        agent = await start();
+      }
+      isBroken = false;
+      await eventually(() => expect(broken.state).toBe('running'));
+      expect(agent.variables('shop', 'app')).toEqual({ TOKEN: 'second' });
+      // A person who stops it later wants that.
+      await eventually(() => expect(readdirSync(agent.path('state/restarts'))).toEqual([]));
+    },
+  );
+
   test('is not repeated by an agent that starts again', async () => {
     await register({});
     await up(replica(1));
@@ -442,6 +487,33 @@ describe('rolling', () => {
     expect(engine.changes).toEqual([]);
   });
 
+  test('that was killed half way leaves the replicas that docker dso up has chosen since', async () => {
+    const old = replica(1);
+    const taken = replica(2);
+    const labels = { ...taken.labels, [replacesLabel]: old.id, [replicasLabel]: '2' };
+    engine.containers.splice(1, 1, { ...taken, labels });
+    await up(...engine.containers);
+    await agent.stop(0);
+    agent = await start();
+    await change('second');
+    await untilRotated();
+    expect(engine.containers).toHaveLength(2);
+  });
+
+  test('does not remove a replica if another one has been removed meanwhile', async () => {
+    const create = engine.onCreate;
+    const [one, two] = [replica(1), replica(2)];
+    await up(one, two);
+    engine.onCreate = (name, body) => {
+      engine.containers.splice(engine.containers.indexOf(two), 1);
+      engine.onCreate = create;
+      return create(name, body);
+    };
+    await change('second');
+    await untilRotated();
+    expect(engine.containers).toHaveLength(2);
+  });
+
   test.each(['healthy', 'unhealthy'])(
     'that was killed half way is finished: the new container is %s',
     async (health) => {
@@ -504,20 +576,19 @@ describe('a person who acts while a rotation waits for a new container', () => {
     expect(agent.lines.join('')).not.toContain('rotation failed');
   });
 
-  test.each(['stops', 'removes'])(
-    'and %s the old one: rolling leaves no new one behind',
-    async (what) => {
-      engine.onCreate = (name, { Labels }) => ({ id: name, labels: Labels, health: 'starting' });
-      await register({ strategy: 'rolling' });
-      const old = replica(1);
-      await up(old);
-      await change('second');
-      await eventually(() => expect(engine.starts).toEqual(['shop-app-2']));
-      await (what === 'stops' ? stop(old) : remove(old));
-      engine.containers.find(({ id }) => id === 'shop-app-2')!.health = 'healthy';
-      const left = what === 'stops' ? ['shop-app-1'] : [];
-      await eventually(() => expect(engine.containers.map(({ id }) => id)).toEqual(left));
-      expect(old.state).toBe('exited');
-    },
-  );
+  test.each([
+    ['stops', 'leaves no new one behind', ['shop-app-1']],
+    ['removes', 'leaves the new one in its place, as Compose does', ['shop-app-2']],
+  ])('and %s the old one: rolling %s', async (what, _, left) => {
+    engine.onCreate = (name, { Labels }) => ({ id: name, labels: Labels, health: 'starting' });
+    await register({ strategy: 'rolling' });
+    const old = replica(1);
+    await up(old);
+    await change('second');
+    await eventually(() => expect(engine.starts).toEqual(['shop-app-2']));
+    await (what === 'stops' ? stop(old) : remove(old));
+    engine.containers.find(({ id }) => id === 'shop-app-2')!.health = 'healthy';
+    await eventually(() => expect(engine.containers.map(({ id }) => id)).toEqual(left));
+    expect(old.state).toBe('exited');
+  });
 });

@@ -6,7 +6,7 @@ import type { Wanted } from '../delivery/deliver.ts';
 import { type DeliveryRecord, isSameDelivery } from '../delivery/delivery-record.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { RotationMetrics } from './metrics.ts';
-import { type Strategy, restart, roll, signal } from './strategies.ts';
+import { type Owing, type Strategy, restart, roll, signal } from './strategies.ts';
 import type { HealthDelays } from './until-healthy.ts';
 
 /** A service whose containers can be brought up to date. */
@@ -28,6 +28,7 @@ export type RotatorDeps = {
   readonly engine: Engine;
   readonly metrics?: RotationMetrics | undefined;
   readonly delays?: RotationDelays | undefined;
+  readonly owing: Owing;
   readonly log: Logger;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
@@ -144,7 +145,7 @@ export class Rotator {
   }
 
   async #rotate(service: RotatableService): Promise<void> {
-    const { engine, metrics, log, now } = this.#deps;
+    const { engine, metrics, owing, log, now } = this.#deps;
     const { wanted, current: target, outdated: changed } = service;
     const { injection } = wanted;
     const { project, service: name, rotation } = injection;
@@ -157,6 +158,7 @@ export class Rotator {
       if (changed.length > 0) log.info({ ...fields, changed }, 'rotation begins');
       await strategy({
         ...{ injection, rotation, engine, delays: this.#delays, signal: this.#stop.signal },
+        owing,
         isOutdated: () => service.outdated.length > 0,
       });
       state.isResumed = true;

@@ -4,7 +4,7 @@ import type { Rotation } from '../config/types.ts';
 import type { ContainerState, Engine, ListedContainer } from '../engine/engine.ts';
 import type { Injection } from '../model/types.ts';
 import { volumeNames } from '../model/volumes.ts';
-import { cloneOf, replacesLabel, rollingObstacle } from './clone-container.ts';
+import { cloneOf, replacesLabel, replicasLabel, rollingObstacle } from './clone-container.ts';
 import { type HealthDelays, untilHealthy } from './until-healthy.ts';
 import { composeLabels } from '../model/labels.ts';
 
@@ -17,7 +17,12 @@ export type StrategyContext = {
   readonly isOutdated: () => boolean;
   readonly delays: HealthDelays;
   readonly signal: AbortSignal;
+  /** Runs a restart, and sees to it that the container starts if that fails. */
+  readonly owing: Owing;
 };
+
+/** See {@link StrategyContext}. */
+export type Owing = (id: string, restart: () => Promise<void>) => Promise<void>;
 
 /** Brings new versions to the containers of a service. @throws SecretError */
 export type Strategy = (context: StrategyContext) => Promise<void>;
@@ -27,14 +32,14 @@ export type Strategy = (context: StrategyContext) => Promise<void>;
  * the current versions, an earlier attempt has failed, and they must be healthy by now.
  */
 export const restart: Strategy = async (context) => {
-  const { engine, rotation, isOutdated, delays, signal } = context;
+  const { engine, rotation, isOutdated, delays, signal, owing } = context;
   if (!isOutdated()) return checkOthers(undefined, context);
   for (const container of await runningContainers(context)) {
     if (!isOutdated()) return;
     signal.throwIfAborted();
     await checkOthers(container, context);
     if (!(await isStillRunning(container, context))) continue;
-    await engine.restartContainer(container.id, rotation);
+    await owing(container.id, () => engine.restartContainer(container.id, rotation));
     try {
       await untilHealthy(container, engine, delays, signal);
     } catch (error) {
@@ -94,9 +99,11 @@ function isStopped(state: ContainerState | undefined): boolean {
   return !state.isRunning && state.error === '' && stoppedCodes.includes(state.exitCode);
 }
 
-function hasFailed({ isRunning, isRestarting, health, exitCode, hasStarted }: ContainerState) {
+function hasFailed(state: ContainerState): boolean {
+  const { isRunning, isRestarting, health, exitCode, hasStarted, error } = state;
   if (isRunning) return isRestarting || health === 'unhealthy';
-  return hasStarted && !stoppedCodes.includes(exitCode);
+  // The exit code is that of the program, also if a later start has failed.
+  return hasStarted && (error !== '' || !stoppedCodes.includes(exitCode));
 }
 
 async function replace(old: ListedContainer, context: StrategyContext): Promise<void> {
@@ -113,6 +120,7 @@ async function replace(old: ListedContainer, context: StrategyContext): Promise<
   const clone = cloneOf(details, {
     number: freeNumber(all),
     image: await imageOf(details, engine),
+    replicas: all.length,
   });
   const id = await engine.createContainer(clone.name, clone.body);
   try {
@@ -125,8 +133,17 @@ async function replace(old: ListedContainer, context: StrategyContext): Promise<
     if (!stop.aborted) await engine.removeContainer(id);
     throw error;
   }
+  const left = await containersOf(context);
+  const oldState = await engine.container(old.id);
+  // Compose has removed it. The new one takes its place, unless Compose has made another one.
+  if (oldState === undefined && left.length <= all.length) return;
   // The service shall not run any more, or Compose has made a replica of its own.
-  if (isStopped(await engine.container(old.id))) return engine.removeContainer(id);
+  if (isStopped(oldState)) return engine.removeContainer(id);
+  if (left.length <= all.length)
+    throw new SecretError(
+      'ROTATION_FAILED',
+      `${sanitizeUserText(old.name)} is not replaced: another container of the service has been removed meanwhile`,
+    );
   await engine.stopContainer(old.id, rotation);
   await engine.removeContainer(old.id);
 }
@@ -137,7 +154,9 @@ async function finishReplacements(context: StrategyContext): Promise<void> {
   const all = await containersOf(context);
   for (const container of all) {
     const old = all.find(({ id }) => id === container.labels[replacesLabel]);
-    if (old === undefined) continue;
+    // Compose has taken the new one as a replica, and has removed another one: docker dso up.
+    const isTaken = all.length <= Number(container.labels[replicasLabel] ?? 0);
+    if (old === undefined || isTaken) continue;
     try {
       await untilHealthy(container, engine, delays, stop);
     } catch (error) {

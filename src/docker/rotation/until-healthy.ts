@@ -13,6 +13,9 @@ export type HealthDelays = {
   readonly pollMs: number;
 };
 
+/** A health check may begin that many questions too late. */
+const slackPolls = 10;
+
 /**
  * Waits until a container is healthy or, if it has no health check, until it has run for a while.
  * @throws SecretError ROTATION_FAILED if it ends, is unhealthy, or takes too long; or the reason of
@@ -25,6 +28,7 @@ export async function untilHealthy(
   signal: AbortSignal,
 ): Promise<void> {
   const shown = sanitizeUserText(name);
+  let [checkedAt, uncheckedMs] = ['', 0];
   const failure = (reason: string): SecretError =>
     new SecretError('ROTATION_FAILED', `${shown} has started with the new secrets, and ${reason}`, {
       hint: `see docker logs ${shown}, and whether the new secret is right`,
@@ -38,6 +42,11 @@ export async function untilHealthy(
     if (state.health === 'healthy') return;
     if (state.health === 'unhealthy') throw failure('it is unhealthy');
     if (state.health === undefined && ranMs >= settleMs) return;
+    uncheckedMs = state.checkedAt === checkedAt ? uncheckedMs + pollMs : 0;
+    ({ checkedAt } = state);
+    // An engine before 23.0 with live-restore checks no container that it finds running.
+    if (state.health !== undefined && uncheckedMs > state.checkedEveryMs + slackPolls * pollMs)
+      throw failure('the engine does not check its health');
     if (waitedMs >= healthMs) throw failure(`it is not healthy after ${waitedMs / 1_000} s`);
     await sleep(pollMs, undefined, { signal, ref: false });
     ranMs += pollMs;
