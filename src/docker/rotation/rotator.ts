@@ -94,7 +94,9 @@ export class Rotator {
     const retryAt = isSameDelivery(service.current, state.failedFor) ? state.retryAt : 0;
     const waitMs = Math.max(heldUntil, retryAt) - this.#deps.now();
     if (waitMs > 0) {
-      state.timer = setTimeout(() => this.consider(service), waitMs);
+      // A clock that was set back makes it long.
+      const timeoutMs = Math.min(waitMs, maxRetryMs);
+      state.timer = setTimeout(() => this.consider(service), timeoutMs);
       state.timer.unref();
       return true;
     }
