@@ -2,7 +2,6 @@ import { Command, Option } from 'commander';
 import { rm } from 'node:fs/promises';
 import { SecretError, toSecretError } from '../../core/errors.ts';
 import { storeTypes } from '../../core/host-store.ts';
-
 import { Redacted } from '../../core/redacted.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import { loadModel } from '../compose/model.ts';
@@ -179,7 +178,7 @@ class MigrationRun {
     return `${this.#userId === 0 ? 'sudo ' : ''}docker dso init --mode local`;
   }
 
-  /** Compose reads the changed files as the last judge. */
+  /** Compose must read the changed files as the plan says. */
   async #check(
     before: ComposeModel,
     references: ReadonlyMap<string, string>,
