@@ -447,6 +447,14 @@ describe('rolling', () => {
     expect(engine.containers.map(({ id }) => id)).toEqual(['shop-app-3', 'shop-app-1']);
   });
 
+  test('takes no number that a replica without secrets has', async () => {
+    await up(replica(1));
+    replica(2, { volumes: [] });
+    await change('second');
+    await untilRotated();
+    expect(engine.containers.map(({ id }) => id)).toEqual(['shop-app-2', 'shop-app-3']);
+  });
+
   test('copies a container in the newest API of the engine, which ignores no field of it', async () => {
     await agent.stop(0);
     engine.version = { ApiVersion: '1.51', MinAPIVersion: '1.24' };

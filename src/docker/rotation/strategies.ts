@@ -118,7 +118,7 @@ async function replace(old: ListedContainer, context: StrategyContext): Promise<
     );
   const all = await containersOf(context);
   const clone = cloneOf(details, {
-    number: freeNumber(all),
+    number: freeNumber(await allContainersOf(context)),
     image: await imageOf(details, engine),
     replicas: all.length,
   });
@@ -183,7 +183,7 @@ async function imageOf(details: Readonly<Record<string, unknown>>, engine: Engin
   return (await engine.imageId(Config.Image)) === id ? Config.Image : id;
 }
 
-/** The smallest number that no replica has. */
+/** The smallest number that no container of the service has in its name. */
 function freeNumber(containers: readonly ListedContainer[]): number {
   const used = new Set(containers.map(({ labels }) => Number(labels[composeLabels.number])));
   let number = 1;
@@ -192,15 +192,20 @@ function freeNumber(containers: readonly ListedContainer[]): number {
 }
 
 /** The replicas of the service that have its secrets. `docker dso run` makes none. */
-async function containersOf({ injection, engine }: StrategyContext) {
-  const { project, service } = injection;
+async function containersOf(context: StrategyContext) {
+  const { project, service } = context.injection;
   const volume = volumeNames(project, service).variables;
+  return (await allContainersOf(context)).filter(
+    ({ labels, volumes }) => labels[composeLabels.oneOff] !== 'True' && volumes.includes(volume),
+  );
+}
+
+/** Also those that plain `docker compose` has made, without secrets. */
+async function allContainersOf({ injection, engine }: StrategyContext) {
+  const { project, service } = injection;
   return (await engine.containers()).filter(
-    ({ labels, volumes }) =>
-      labels[composeLabels.project] === project &&
-      labels[composeLabels.service] === service &&
-      labels[composeLabels.oneOff] !== 'True' &&
-      volumes.includes(volume),
+    ({ labels }) =>
+      labels[composeLabels.project] === project && labels[composeLabels.service] === service,
   );
 }
 
