@@ -113,7 +113,6 @@ describe('docker dso system doctor', () => {
       'huawei ... OK',
       'engine ... OK (28.2.2, API 1.50)',
       'compose ... OK (2.40.3)',
-      'runtime ... OK (the engine has none; only runtime: on needs it)',
       'agent ... OK (0.1.0)',
       `socket ... OK (${agent.socket})`,
       `volume plugin ... OK (${root}/run/docker/plugins/dso.sock)`,

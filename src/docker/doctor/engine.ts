@@ -84,7 +84,7 @@ export async function checkCompose(docker: Capture): Promise<Finding> {
   }
 }
 
-/** The runtime `dso`, which only `runtime: on` of a dso.yaml needs. */
+/** The runtime `dso`, if the engine has it. Only `runtime: on` of a dso.yaml needs it. */
 export async function checkEngineRuntime(docker: Capture): Promise<readonly Finding[]> {
   const name = 'runtime';
   try {
@@ -92,8 +92,7 @@ export async function checkEngineRuntime(docker: Capture): Promise<readonly Find
     // The check of the engine says why it does not respond.
     if ('errors' in found) return [];
     const { program } = found;
-    if (program === undefined)
-      return [fine(name, 'the engine has none; only runtime: on needs it')];
+    if (program === undefined) return [];
     return [
       (await isThere(program))
         ? fine(name, shown(program))
