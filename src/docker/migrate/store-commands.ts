@@ -18,7 +18,7 @@ export function valueFile(
 
 /**
  * The store's own commands, for a POSIX shell. Each reads its value from a file: other users of the
- * host can see arguments.
+ * host can see arguments. It removes the file when the store has the value.
  * @param directory of the value files
  */
 export function storeCommands(
@@ -34,16 +34,16 @@ export function storeCommands(
     switch (type) {
       case 'aws':
         return [
-          `aws secretsmanager create-secret${region === undefined ? '' : ` --region ${region}`} --name ${name} --secret-string file://${file}`,
+          `aws secretsmanager create-secret${region === undefined ? '' : ` --region ${region}`} --name ${name} --secret-string file://${file} && rm ${file}`,
         ];
       case 'vault':
       case 'openbao':
         return [
-          `${type === 'vault' ? 'vault' : 'bao'} kv put -mount=${mount} ${name} ${valueField}=@${file}`,
+          `${type === 'vault' ? 'vault' : 'bao'} kv put -mount=${mount} ${name} ${valueField}=@${file} && rm ${file}`,
         ];
       case 'huawei':
         return [
-          `hcloud CSMS CreateSecret${region === undefined ? '' : ` --cli-region=${region}`} --cli-jsonInput=${file}`,
+          `hcloud CSMS CreateSecret${region === undefined ? '' : ` --cli-region=${region}`} --cli-jsonInput=${file} && rm ${file}`,
         ];
       case 'local':
       case 'alibabacloud':
@@ -60,7 +60,7 @@ export function storeCommands(
     ...(address === undefined ? [] : [`export ${variable}_ADDR=${quote(address)}`]),
     ...(namespace === undefined ? [] : [`export ${variable}_NAMESPACE=${quote(namespace)}`]),
     ...commands.flat(),
-    'rm -r "$VALUES"',
+    type === 'alibabacloud' ? '# When all are there: rm -r "$VALUES"' : 'rmdir "$VALUES"',
   ];
 }
 
