@@ -163,6 +163,43 @@ test('moves a variable that a flag names, and none that one leaves out', async (
 });
 
 test.each([
+  ['local', 'dsofile://shop/keystore'],
+  ['vault', undefined],
+  ['huawei', undefined],
+])('moves a binary file to %s if its commands keep each byte', async (type, moved) => {
+  await docker.answer([
+    {
+      when: 'config --format json$',
+      stdout: JSON.stringify({
+        name: 'shop',
+        services: {
+          app: {
+            environment: { KEYSTORE: '/run/secrets/keystore' },
+            secrets: [{ source: 'keystore' }],
+          },
+        },
+        secrets: { keystore: { file: file('keystore.jks') } },
+      }),
+    },
+  ]);
+  writeFileSync(file('keystore.jks'), Buffer.from([0xfe, 0xed, 0xfe, 0xed]));
+  writeFileSync(
+    file('compose.yaml'),
+    'services: {app: {environment: {KEYSTORE: /run/secrets/keystore}, secrets: [keystore]}}\nsecrets: {keystore: {file: keystore.jks}}\n',
+  );
+  const { stdout } = await run(`dso migrate --provider ${type}`);
+  if (moved !== undefined) expect(stdout).toContain(moved);
+  else
+    expect(stdout).toBe(
+      `There is nothing to move.
+
+These stay as they are:
+  the secret keystore of service app: its value is not text in UTF-8, and the commands of ${type} take only text; leave it there, or move it to the local store
+`,
+    );
+});
+
+test.each([
   [
     'migrate --apply',
     1,

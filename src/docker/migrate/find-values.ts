@@ -1,3 +1,5 @@
+import { isUtf8 } from 'node:buffer';
+import type { StoreType } from '../../core/host-store.ts';
 import { Redacted } from '../../core/redacted.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import { checkVariableName } from '../config/secret-name.ts';
@@ -123,11 +125,15 @@ export function findComposeSecrets(model: ComposeModel): readonly ServiceSecret[
   );
 }
 
-/** Finds the variables that have the path of a secret of Compose. */
+/**
+ * Finds the variables that have the path of a secret of Compose.
+ * @param type of the store that gets the values
+ */
 export function findFiles(
   { layers, envFiles }: Application,
   secrets: readonly ServiceSecret[],
   values: ReadonlyMap<string, Redacted<Uint8Array>>,
+  type: StoreType,
 ): {
   readonly found: readonly FoundValue[];
   readonly moved: readonly ServiceSecret[];
@@ -151,6 +157,10 @@ export function findFiles(
       );
     else if (value === undefined)
       leave('its value cannot be read here; store it, and write dsofile://PATH into a variable');
+    else if (type !== 'local' && !isUtf8(value.reveal()))
+      leave(
+        `its value is not text in UTF-8, and the commands of ${type} take only text; leave it there, or move it to the local store`,
+      );
     else if (variables.length === 0)
       leave(
         `no variable has its path ${sanitizeUserText(target)}; let one name the path of the file, and run the command again`,

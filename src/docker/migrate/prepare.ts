@@ -110,7 +110,7 @@ export async function prepareMigration(input: MigrationInput): Promise<PreparedM
   });
   const secrets = findComposeSecrets(model);
   const values = await readComposeSecrets(secrets, input.docker, input.flags, project.directory);
-  const ofSecrets = findFiles(application, secrets, values);
+  const ofSecrets = findFiles(application, secrets, values, target.type);
   const others = secrets.filter((secret) => !ofSecrets.moved.includes(secret));
   const plan = makePlan({
     ...{ application, dotEnv, variables, target },
