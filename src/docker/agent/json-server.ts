@@ -50,7 +50,7 @@ export type JsonServerOptions = {
   readonly log: Logger;
 };
 
-/** An engine keeps a few connections open. */
+/** An engine keeps a few connections open. The server that listens counts them. */
 const maxConnections = 1_000;
 
 /** Serves JSON over HTTP on a unix socket. */
@@ -64,7 +64,6 @@ export class JsonServer {
   constructor(options: JsonServerOptions) {
     this.#options = options;
     this.#server = createServer((request, response) => void this.#respond(request, response));
-    this.#server.maxConnections = maxConnections;
     // Go's client would see a connection that closes while it sends as a failure.
     this.#server.keepAliveTimeout = 0;
   }
@@ -99,6 +98,7 @@ export class JsonServer {
         `${path} is in use: another agent answers there, or it is not a socket`,
         { hint: `stop the other agent first, or choose another ${flag}` },
       );
+    this.#socket.server.maxConnections = maxConnections;
     this.#socket.server.on('error', (err) => this.#options.log.error({ err, path }, 'socket'));
   }
 
