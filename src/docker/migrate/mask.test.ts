@@ -55,6 +55,13 @@ services:
 `);
   });
 
+  test('hides a value that begins as a tag or an anchor does', () => {
+    const text = `ports: !reset []\na: !${secret}\nb: &${secret}\nc: &ok x\nd: [*ok, !!str x, !<${secret}> x]\n`;
+    expect(maskYaml(text).join('\n')).toBe(
+      'ports: !reset []\na: [hidden]\nb: [hidden]\nc: &ok [hidden]\nd: [*ok, !!str [hidden], [hidden] [hidden]]\n',
+    );
+  });
+
   test('keeps the number of lines, and shows no value of any document', () => {
     const value = fc.string({ unit: 'grapheme' }).map((text) => `${secret}${text}${secret}`);
     const tree = fc.letrec((tie) => ({

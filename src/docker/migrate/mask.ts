@@ -28,7 +28,9 @@ export function maskYaml(
     // Marks of the library, which are not in the text.
     const isMark = token === '\u0002' || token === '\u0018' || token === '\u001f';
     if (!isMark) {
-      const isOpen = !isScalarNext && isStructure(token);
+      // A password without quotes can look like an anchor that no alias names.
+      const isAnchor = token.startsWith('&') && text.includes(`*${token.slice(1)}`);
+      const isOpen = !isScalarNext && (isAnchor || isStructure(token));
       masked += isOpen ? token : maskToken(token, shown.get(offset) ?? '');
       offset += token.length;
     }
@@ -37,9 +39,11 @@ export function maskYaml(
   return masked.split('\n');
 }
 
-/** Blanks, punctuation, and the names of anchors. */
+/** Blanks, punctuation, aliases, and the tags of YAML and of Compose. */
 function isStructure(token: string): boolean {
-  return /^(\s*|\ufeff|[-?:,[\]{}]|---|\.\.\.|[&*!][^\s]*|[|>][-+0-9]*)$/.test(token);
+  return /^(\s*|\ufeff|[-?:,[\]{}]|---|\.\.\.|\*\S*|!!\w*|!reset|!override|[|>][-+0-9]*)$/.test(
+    token,
+  );
 }
 
 /** @param prefix what can be shown of it */
