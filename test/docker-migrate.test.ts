@@ -211,6 +211,8 @@ test.each([
     /no service has the variable DB_PASSWROD; did you mean DB_PASSWORD\?/,
   ],
   ['migrate --prefix ../x', 1, /--prefix is not the beginning of a path/],
+  ['migrate --provider vault --mount /kv;x', 1, /--mount is not the path of an engine/],
+  ['migrate --provider vault --mount=', 1, /--mount is not the path of an engine/],
   ['migrate --provider aws --store x --apply --no-such', 2, /unknown option '--no-such'/],
   ['migrate --provider gcp', 2, /Allowed choices are huawei, aws/],
 ])('says what is wrong: %s', async (line, expected, message) => {

@@ -64,7 +64,7 @@ export type PreparedMigration = {
  */
 export async function prepareMigration(input: MigrationInput): Promise<PreparedMigration> {
   const { project, model, env, options, userId, nameOf } = input;
-  checkVariables(options, model);
+  checkOptions(options, model);
   const root = await findRoot(project.directory);
   const files = new Map<string, SourceFile | undefined>();
   const read = async (path: string, kind: SourceFile['kind']): Promise<SourceFile | undefined> => {
@@ -148,8 +148,11 @@ export function projectOf({ name }: ComposeModel): string {
   return typeof name === 'string' ? name : '';
 }
 
-/** @throws SecretError INVALID_REQUEST for a variable that no service has */
-function checkVariables({ variable, prefix }: MigrateOptions, model: ComposeModel): void {
+/** What is a part of references, and of commands for a shell. */
+const pathElements = /^[A-Za-z0-9][\w-]*([./][A-Za-z0-9][\w-]*)*$/;
+
+/** @throws SecretError INVALID_REQUEST also for a variable that no service has */
+function checkOptions({ variable, prefix, mount }: MigrateOptions, model: ComposeModel): void {
   const names = new Set(
     servicesOf(model).flatMap(({ definition }) => Object.keys(objectOf(definition.environment))),
   );
@@ -162,9 +165,13 @@ function checkVariables({ variable, prefix }: MigrateOptions, model: ComposeMode
       { hint: nearest === undefined ? 'check --variable' : `did you mean ${nearest}?` },
     );
   }
-  if (prefix !== undefined && !/^[A-Za-z0-9][\w-]*([./][A-Za-z0-9][\w-]*)*$/.test(prefix))
+  if (prefix !== undefined && !pathElements.test(prefix))
     throw new SecretError('INVALID_REQUEST', '--prefix is not the beginning of a path', {
       hint: 'use letters, digits, "-", "_" and "/"',
+    });
+  if (!pathElements.test(mount))
+    throw new SecretError('INVALID_REQUEST', '--mount is not the path of an engine of Vault', {
+      hint: 'use the path that vault secrets list shows, without the "/" at its end',
     });
 }
 
