@@ -83,6 +83,15 @@ describe('the registration', () => {
     expect(await step.isDone()).toBe(true);
   });
 
+  test('keeps the file as it was before the first of several registrations', async () => {
+    const before = '{"dns":["::1"]}';
+    write(before);
+    await runtime().step().apply();
+    // As after a setup during which the engine did not respond.
+    await runtime().step().apply();
+    expect(readFileSync(at('etc/docker/daemon.json.before-dso'), 'utf8')).toBe(before);
+  });
+
   test('makes a daemon.json where there is none', async () => {
     rmSync(at('etc/docker'), { recursive: true });
     await runtime().step().apply();

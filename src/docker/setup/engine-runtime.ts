@@ -120,7 +120,8 @@ export class EngineRuntime {
     const { engineConfigDirectory, engineConfig } = this.#options.places;
     const mode = await modeOf(engineConfig);
     if (!(await isThere(engineConfigDirectory))) await makeDirectory(engineConfigDirectory, 0o755);
-    if (before !== '') await replaceHostFile(this.#backup, before, mode);
+    const isRegistered = readRuntime(before, engineConfig).program === this.#options.program;
+    if (before !== '' && !isRegistered) await replaceHostFile(this.#backup, before, mode);
     await replaceHostFile(engineConfig, text, mode);
   }
 
