@@ -202,6 +202,11 @@ describe('the way back', () => {
     });
     programs.answer('docker', [{ when: 'ps *', code: 1 }]);
     await expect(runtime().removal().remove()).rejects.toThrow('Docker does not respond');
+    programs.answer('docker', [
+      { when: 'ps *', stdout: 'id0\n' },
+      { when: 'container inspect *', code: 1 },
+    ]);
+    await expect(runtime().removal().remove()).rejects.toThrow('Docker does not respond');
     expect(read()).toBe(before);
   });
 

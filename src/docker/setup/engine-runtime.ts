@@ -199,20 +199,22 @@ export class EngineRuntime {
 
   async #refuseInUse(): Promise<void> {
     const { run } = this.#options;
+    const unknown = new SecretError(
+      'NOT_CONFIGURED',
+      'Docker does not respond, so nothing says which containers use the runtime',
+      { hint: 'start Docker, and call the command again' },
+    );
     const listed = await run('docker', ['ps', '--all', '--quiet', '--no-trunc']);
-    if (listed.code !== 0)
-      throw new SecretError(
-        'NOT_CONFIGURED',
-        'Docker does not respond, so nothing says which containers use the runtime',
-        { hint: 'start Docker, and call the command again' },
-      );
+    if (listed.code !== 0) throw unknown;
     const ids = listed.stdout.split('\n').filter((id) => id !== '');
     const format = '{{.HostConfig.Runtime}} {{.Name}}';
     const users: string[] = [];
     for (let start = 0; start < ids.length; start += 200) {
       const batch = ids.slice(start, start + 200);
       const inspect = ['container', 'inspect', '--format', format, ...batch];
-      const { stdout } = await run('docker', inspect);
+      const { code, stdout } = await run('docker', inspect);
+      // A container that has just gone makes it fail, and it prints the others.
+      if (code !== 0 && stdout.trim() === '') throw unknown;
       for (const line of stdout.split('\n')) {
         const [runtime, name = ''] = line.split(' ');
         if (runtime === runtimeName) users.push(name.replace(/^\//, ''));
