@@ -8,7 +8,7 @@ type call struct {
 	command   string
 	// Of --root, --log, --log-format and --bundle, or what runc takes without them.
 	root, log, logFormat, bundle string
-	// The index of the argument with the value of --process. 0: there is none.
+	// The index of the argument with the value of --process. 0: the line has no such flag.
 	process int
 	id      string
 }

@@ -68,7 +68,10 @@ func variablesOf(call call) ([]string, *fault) {
 			return entries, fault
 		}
 	}
-	return nil, &fault{file + " does not name the bundle of the container", "use a version of runc that this version of docker dso knows"}
+	return nil, &fault{
+		file + " does not name the bundle of the container",
+		"use a version of runc that this version of docker dso knows",
+	}
 }
 
 // readVariables returns the entries of a file of variables. It follows no link: the engine has
@@ -76,7 +79,10 @@ func variablesOf(call call) ([]string, *fault) {
 func readVariables(file string) ([]string, *fault) {
 	opened, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, &fault{"the variables of the container cannot be read: " + err.Error(), "start the service again with docker dso up --force-recreate"}
+		return nil, &fault{
+			"the variables of the container cannot be read: " + err.Error(),
+			"start the service again with docker dso up --force-recreate",
+		}
 	}
 	defer opened.Close()
 	if status, err := opened.Stat(); err != nil || !status.Mode().IsRegular() {

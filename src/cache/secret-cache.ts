@@ -2,7 +2,7 @@ import type { Logger } from 'pino';
 import { outlasts } from '../concurrency/caller.ts';
 import { withTimeout } from '../concurrency/deadline.ts';
 import { type Presence, WorkloadMemory } from '../concurrency/workload-memory.ts';
-import { SecretError, toSecretError } from '../core/errors.ts';
+import { SecretError, toSecretError, withFallbackFailure } from '../core/errors.ts';
 import type { HandedOverLease } from '../core/handed-over-lease.ts';
 import type { SecretRef } from '../core/plan.ts';
 import type {
@@ -243,7 +243,8 @@ export class SecretCache {
     const deferred = outage?.code === 'RATE_BUDGET_EXHAUSTED';
     if (value !== undefined) return toOutcome(grant, value, deferred ? 'deferred' : 'last-good');
     const error = outage ?? livelockError(provider, ref);
-    return { kind: 'failed', ref, error: withFallbackRefusal(error, refusal) };
+    const failure = refusal === undefined ? error : withFallbackFailure(error, refusal);
+    return { kind: 'failed', ref, error: failure };
   }
 
   /** The mount can succeed nevertheless, with another fallback or with the last good value. */
@@ -379,19 +380,6 @@ function toKnown({ version, lease }: SecretValue): NonNullable<FetchRequest['kno
 
 function attemptTimeoutError(ref: SecretRef): SecretError {
   return new SecretError('STORE_TIMEOUT', `${ref.service} did not return ${ref.name} in time`);
-}
-
-/**
- * The outage of the primary, with the refusal of a fallback: the class, or the rights in the other
- * region, are probably wrong. Their remedy is in the user's hands, and that of an outage is not.
- */
-function withFallbackRefusal(outage: SecretError, refusal: SecretError | undefined): SecretError {
-  if (refusal === undefined) return outage;
-  const { code, message, hint = outage.hint } = refusal;
-  return outage.with({
-    message: `${outage.message}; and the fallback fails with ${code}: ${message}`,
-    hint,
-  });
 }
 
 function livelockError(provider: Provider, ref: SecretRef): SecretError {

@@ -150,6 +150,21 @@ export class SecretError extends Error {
 }
 
 /**
+ * An outage whose fallback has failed as well. The remedy is that of the fallback: it is in the
+ * user's hands, and that of an outage is not.
+ */
+export function withFallbackFailure(
+  outage: SecretError,
+  { code, message, hint = outage.hint }: SecretError,
+  fallback = 'the fallback',
+): SecretError {
+  return outage.with({
+    message: `${outage.message}; and ${fallback} fails with ${code}: ${message}`,
+    hint,
+  });
+}
+
+/**
  * The code of an error of Node or of the operating system, such as `ENOENT`. Undefined for other
  * errors.
  */

@@ -180,6 +180,16 @@ Nothing was written. To write it, run the same command with --apply.
     });
 
     /** What the file has for the variable, and what it has afterwards. */
+    /** What Compose sees. */
+    async function composedPassword(): Promise<string | undefined> {
+      const config = ['compose', 'config', '--format', 'json'];
+      const { stdout } = await runProgram('docker', config, { cwd: path(''), env: env() });
+      const model = JSON.parse(stdout) as {
+        services: { app: { environment: Record<string, string> } };
+      };
+      return model.services.app.environment.DB_PASSWORD?.replaceAll('$$', () => '$');
+    }
+
     const forms: readonly (readonly [title: string, before: string, after: string])[] = [
       ['plain', `DB_PASSWORD: ${value}`, 'DB_PASSWORD: @'],
       ['in quotes', `"DB_PASSWORD": "${value}"  # x`, '"DB_PASSWORD": @  # x'],
@@ -198,20 +208,11 @@ Nothing was written. To write it, run the same command with --apply.
       const text = (form: string): string =>
         `services:\n  app:\n    image: my-app\n    environment:\n      A: b\n      ${form}\n`;
       await write({ 'compose.yaml': text(before) });
-      const model = JSON.parse(
-        (
-          await runProgram('docker', ['compose', 'config', '--format', 'json'], {
-            cwd: path(''),
-            env: env(),
-          })
-        ).stdout,
-      ) as { services: { app: { environment: Record<string, string> } } };
+      const password = await composedPassword();
       await apply();
       const name = before.includes('NO_SUCH') ? 'shop/no-such' : 'shop/db-password';
       expect(read('compose.yaml')).toBe(text(after.replace('@', `dso://${name}`)));
-      expect(await stored(name)).toBe(
-        model.services.app.environment.DB_PASSWORD?.replaceAll('$$', () => '$'),
-      );
+      expect(await stored(name)).toBe(password);
     });
 
     const lines: readonly (readonly [title: string, before: string, after: string])[] = [
@@ -234,23 +235,14 @@ Nothing was written. To write it, run the same command with --apply.
         'compose.yaml': 'services:\n  app:\n    image: my-app\n    env_file: [app.env]\n',
         'app.env': `Z=1\n${before}\nB=2\n`.replace(/^Z=1\n(?=\ufeff)/, ''),
       });
-      const model = JSON.parse(
-        (
-          await runProgram('docker', ['compose', 'config', '--format', 'json'], {
-            cwd: path(''),
-            env: env(),
-          })
-        ).stdout,
-      ) as { services: { app: { environment: Record<string, string> } } };
+      const password = await composedPassword();
       await apply();
       expect(read('app.env')).toBe(
         `Z=1\n${after}\nB=2\n`
           .replace(/^Z=1\n(?=\ufeff)/, '')
           .replaceAll('@', 'dso://shop/db-password'),
       );
-      expect(await stored('shop/db-password')).toBe(
-        model.services.app.environment.DB_PASSWORD?.replaceAll('$$', () => '$'),
-      );
+      expect(await stored('shop/db-password')).toBe(password);
     });
 
     test('follows extends, include, several files, anchors and merged maps', async () => {

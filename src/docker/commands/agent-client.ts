@@ -1,8 +1,8 @@
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
-import { StringDecoder } from 'node:string_decoder';
 import { type ErrorCode, SecretError, codes, errorCodeOf } from '../../core/errors.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
+import { createLineReader } from '../../formats/lines.ts';
 import type {
   AgentFailure,
   AgentInfo,
@@ -105,17 +105,16 @@ export class AgentClient implements SecretReader {
     for (const [name, value] of Object.entries({ follow, tail, since, project }))
       if (value !== undefined) parameters.set(name, String(value));
     const path = `/v1/log?${parameters.toString()}`;
-    const decoder = new StringDecoder();
+    const readEntries = createLineReader((line) =>
+      onEntry(JSON.parse(line.toString()) as LogEntry),
+    );
+    const failure: Buffer[] = [];
     let status = 0;
-    let text = '';
     const stream = {
       onOpen: (opened: number) => void (status = opened),
-      onPiece(piece: Buffer): void {
-        text += decoder.write(piece);
-        if (status !== 200) return;
-        const lines = text.split('\n');
-        text = lines.pop() ?? '';
-        for (const line of lines) onEntry(JSON.parse(line) as LogEntry);
+      onPiece: (piece: Buffer) => {
+        if (status === 200) readEntries(piece);
+        else failure.push(piece);
       },
     };
     try {
@@ -128,7 +127,7 @@ export class AgentClient implements SecretReader {
         cause: thrown,
       });
     }
-    if (status !== 200) this.#read({ status, text });
+    if (status !== 200) this.#read({ status, text: Buffer.concat(failure).toString() });
   }
 
   async #call(method: string, path: string, timeoutMs: number, body?: unknown): Promise<unknown> {

@@ -1,19 +1,17 @@
-import { SecretError } from '../../core/errors.ts';
-import { sanitizeUserText } from '../../core/safe-text.ts';
-import { nearestName } from '../../formats/suggest.ts';
 import { type Container, findContainers } from '../compose/containers.ts';
 import { toEngineError } from '../compose/images.ts';
 import { printable } from '../compose/model.ts';
 import { selectServices } from '../compose/selection.ts';
 import { type ComposeModel, objectOf } from '../model/compose-model.ts';
+import { composeLabels } from '../model/labels.ts';
 import { imagesNeeded, rewriteWithoutImages } from '../model/rewrite.ts';
 import { referencesLabel } from '../model/volumes.ts';
 import type { DsoProblem } from '../problem.ts';
 import { checkStores, loadApplication, withHostStores } from './application.ts';
 import type { CommandContext } from './context.ts';
 import { locate } from './problems.ts';
+import { unknownService } from './services.ts';
 import { type ServiceDifference, compareService } from './service-difference.ts';
-import { composeLabels } from '../model/labels.ts';
 
 /** What {@link findDifferences} finds. */
 export type Differences = {
@@ -83,12 +81,7 @@ export async function findDifferences(
 /** @throws SecretError INVALID_REQUEST */
 function checkNames(names: readonly string[], services: readonly string[]): void {
   const unknown = names.find((name) => !services.includes(name));
-  if (unknown === undefined) return;
-  const nearest = nearestName(unknown, services);
-  const list = `the services are ${services.slice(0, 20).map(sanitizeUserText).join(', ')}`;
-  throw new SecretError('INVALID_REQUEST', `there is no service ${sanitizeUserText(unknown)}`, {
-    hint: nearest === undefined ? list : `did you mean ${sanitizeUserText(nearest)}?`,
-  });
+  if (unknown !== undefined) throw unknownService(unknown, services);
 }
 
 /** Also those that do not run: `up` starts them. */

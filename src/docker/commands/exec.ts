@@ -3,8 +3,8 @@ import { type Container, findContainers } from '../compose/containers.ts';
 import type { Docker } from '../compose/docker.ts';
 import { commandFlags, isOn, readFlags, valuesOf } from '../compose/flags.ts';
 import { findProjectName } from '../compose/model.ts';
-import { secretsDirectory, shimDirectory, shimWords } from '../model/volumes.ts';
 import { composeLabels } from '../model/labels.ts';
+import { secretsDirectory, shimDirectory, shimWords } from '../model/volumes.ts';
 
 /**
  * The line of `docker compose exec` in which the shim starts the program, so that any program sees
@@ -25,7 +25,7 @@ export async function withShim(line: CommandLine, docker: Docker): Promise<Comma
     `${composeLabels.oneOff}=False`,
     ...(number > 0 ? [`${composeLabels.number}=${number}`] : []),
   ]);
-  // Compose says what is wrong if there is none.
+  // Compose says what is wrong if no container runs.
   const containers = 'containers' in found ? found.containers : [];
   if (containers.length === 0 || !containers.every(showsSecrets)) return line;
   const flags = line.args.slice(0, line.args.length - words.length);

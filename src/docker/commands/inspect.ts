@@ -1,9 +1,7 @@
 import { Command } from 'commander';
-import { SecretError } from '../../core/errors.ts';
-import { escapeUnprintable, sanitizeUserText } from '../../core/safe-text.ts';
+import { escapeUnprintable } from '../../core/safe-text.ts';
 import type { JsonValue } from '../../formats/json.ts';
 import { printableJson } from '../../formats/printable-json.ts';
-import { nearestName } from '../../formats/suggest.ts';
 import type { RotationStatus, ServiceStatus } from '../agent-api.ts';
 import { type Container, findContainers, literalReferences } from '../compose/containers.ts';
 import { valuesOf } from '../compose/flags.ts';
@@ -11,9 +9,17 @@ import { toEngineError } from '../compose/images.ts';
 import { loadModel, printable } from '../compose/model.ts';
 import { isLocal as isLocalContainer } from '../local/local-containers.ts';
 import { objectOf } from '../model/compose-model.ts';
-import type { CommandContext } from './context.ts';
-import { type Format, formatOption, formatTable, formatTime, isoTime } from './output.ts';
 import { composeLabels } from '../model/labels.ts';
+import type { CommandContext } from './context.ts';
+import {
+  type Format,
+  failureText,
+  formatOption,
+  formatTable,
+  formatTime,
+  isoTime,
+} from './output.ts';
+import { unknownService } from './services.ts';
 
 /** A container whose variables have references as their values. */
 type LiteralReferences = { readonly container: string; readonly variables: readonly string[] };
@@ -62,15 +68,6 @@ async function findServices({ line, docker, stderr }: CommandContext) {
 
 function textOf(value: JsonValue | undefined): string {
   return typeof value === 'string' ? value : '';
-}
-
-function unknownService(service: string, services: readonly string[]): SecretError {
-  const nearest = nearestName(service, services);
-  const names = `the services are ${services.slice(0, 20).map(sanitizeUserText).join(', ')}`;
-  const hint = nearest === undefined ? names : `did you mean ${sanitizeUserText(nearest)}?`;
-  return new SecretError('INVALID_REQUEST', `there is no service ${sanitizeUserText(service)}`, {
-    hint,
-  });
 }
 
 async function containersOf(
@@ -136,7 +133,7 @@ function asText({ project, service, isLocal }: Subject, status: ServiceStatus | 
     INACTIVE: `No container of ${name} runs with its secrets. To start one: docker dso up -d ${name}`,
     FAILED: 'The last start or read failed.',
   }[state];
-  const cause = failure && [failure.message, failure.hint].filter(Boolean).join('; ');
+  const cause = failure && failureText(failure);
   const rows = secrets.map(({ name: target, source, store, version = '-', deliveredAt }) => [
     ...[target, source, store, version, formatTime(deliveredAt)],
   ]);
@@ -169,10 +166,9 @@ function rotationLines(rotation: RotationStatus | undefined): readonly string[] 
   const last = rotatedAt === undefined ? '' : `, last at ${formatTime(rotatedAt)}`;
   if (failure === undefined)
     return [`Rotation: ${strategy}${state === 'running' ? ', under way' : last}\n`];
-  const cause = [failure.message, failure.hint].filter(Boolean).join('; ');
   return [
     `Rotation: ${strategy}, failed; it is tried again\n`,
-    `${escapeUnprintable(`${failure.code}: ${cause}`)}\n`,
+    `${escapeUnprintable(`${failure.code}: ${failureText(failure)}`)}\n`,
   ];
 }
 

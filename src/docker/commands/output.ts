@@ -1,5 +1,6 @@
 import { Option } from 'commander';
 import { tableLines } from '../../formats/text-table.ts';
+import type { AgentFailure } from '../agent-api.ts';
 
 /** The output formats of the commands. */
 export type Format = 'text' | 'json';
@@ -26,4 +27,9 @@ export function formatTime(ms: number | undefined): string {
 /** A time as JSON has it. */
 export function isoTime(ms: number): string {
   return new Date(ms).toISOString();
+}
+
+/** The cause and the remedy of a failure. */
+export function failureText({ message, hint }: AgentFailure): string {
+  return hint === undefined ? message : `${message}; ${hint}`;
 }

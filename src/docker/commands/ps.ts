@@ -3,6 +3,7 @@ import type { AgentFailure, ServiceStatus } from '../agent-api.ts';
 import { commandFlags, isOn, readFlags } from '../compose/flags.ts';
 import { findProjectName } from '../compose/model.ts';
 import type { CommandContext } from './context.ts';
+import { failureText } from './output.ts';
 
 /**
  * After `docker compose ps`: a line for each service of the application whose secrets or rotation
@@ -32,6 +33,5 @@ function failureOf({ service, state, failure, rotation }: ServiceStatus): string
 }
 
 function causeOf(failure: AgentFailure | undefined): string {
-  const parts = [failure?.message, failure?.hint].filter((part) => part !== undefined);
-  return parts.length === 0 ? '' : `: ${parts.join('; ')}`;
+  return failure === undefined ? '' : `: ${failureText(failure)}`;
 }

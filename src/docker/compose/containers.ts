@@ -1,6 +1,6 @@
+import { composeLabels } from '../model/labels.ts';
 import { referencesLabel } from '../model/volumes.ts';
 import type { Docker } from './docker.ts';
-import { composeLabels } from '../model/labels.ts';
 
 /** What `docker inspect` says of a container. */
 export type Container = {

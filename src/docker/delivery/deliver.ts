@@ -1,4 +1,4 @@
-import { SecretError, toSecretError } from '../../core/errors.ts';
+import { SecretError, toSecretError, withFallbackFailure } from '../../core/errors.ts';
 import type { Grant, Provider } from '../../core/provider.ts';
 import type { Workload } from '../../core/workload.ts';
 import type { Mount } from '../../mount/mount.ts';
@@ -108,7 +108,7 @@ export async function deliver(
         const fallback = isStart && error.kind === 'outage' ? fallbackOf(store, host) : undefined;
         if (fallback === undefined) throw error;
         const { files, versions: found } = await read(fallback, items).catch((second: unknown) => {
-          throw withFallbackFailure(error, fallback.name, toSecretError(second));
+          throw withFallbackFailure(error, toSecretError(second), `the fallback ${fallback.name}`);
         });
         fallbacks.push({ store: store.name, fallback: fallback.name, error });
         const marked = found.map(({ id, version }) => ({
@@ -177,15 +177,6 @@ export async function grantsOf(
       };
     }),
   );
-}
-
-function withFallbackFailure(
-  outage: SecretError,
-  name: string,
-  { code, message, hint = outage.hint }: SecretError,
-): SecretError {
-  const fallback = `the fallback ${name} fails with ${code}: ${message}`;
-  return outage.with({ message: `${outage.message}; and ${fallback}`, hint });
 }
 
 /** Before the key of a mapping: its whole secret, for {@link Delivery.wholeTexts}. */

@@ -1,13 +1,13 @@
 import { sanitizeExternalText } from '../../core/safe-text.ts';
 import type { AgentInfo } from '../agent-api.ts';
 import type { Docker } from '../compose/docker.ts';
+import { composeLabels } from '../model/labels.ts';
 import { type Finding, failed, failedBy, fine, seeLog } from './findings.ts';
 import { findCompose, oldestCompose } from '../compose/compose-version.ts';
 import { type Container, findContainers, literalReferences } from '../compose/containers.ts';
 import { findRuntime } from '../compose/engine-runtime.ts';
 import { isThere } from '../../files/is-there.ts';
 import { secretsDirectory } from '../model/volumes.ts';
-import { composeLabels } from '../model/labels.ts';
 
 type Capture = Pick<Docker, 'capture'>;
 

@@ -244,7 +244,7 @@ export class Engine {
 
   /** Removes a container with its anonymous volumes. One that runs is killed. */
   async removeContainer(id: string): Promise<void> {
-    const path = containerPath(id, '').replace(/\/$/, '?force=1&v=1');
+    const path = `${containerPath(id)}?force=1&v=1`;
     const response = await this.#ask('DELETE', path, { timeoutMs: startMs });
     // 409: it is being removed already.
     if (![204, 404, 409].includes(response.status)) throw this.#connection.refusal(response);
@@ -279,8 +279,9 @@ function fromNanoseconds(time: number | undefined): number {
   return time === undefined || time === 0 ? defaultHealthcheckMs : time / 1_000_000;
 }
 
-function containerPath(id: string, action: string): string {
-  return `/containers/${encodeURIComponent(id)}/${action}`;
+function containerPath(id: string, action?: string): string {
+  const path = `/containers/${encodeURIComponent(id)}`;
+  return action === undefined ? path : `${path}/${action}`;
 }
 
 /** The engine counts in seconds. */

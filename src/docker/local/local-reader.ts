@@ -33,6 +33,7 @@ import {
 import { statusOf } from '../delivery/status.ts';
 import { keysFrom, storeNameOf } from '../delivery/store-names.ts';
 import type { Stores } from '../delivery/stores.ts';
+import { composeLabels } from '../model/labels.ts';
 import { mountOf } from '../volume/mount-table.ts';
 import { checkEngineIsHere } from './engine-here.ts';
 import { LocalCleanup } from './local-cleanup.ts';
@@ -45,7 +46,6 @@ import {
   lockPlaces,
   prepareLocalPlaces,
 } from './user-places.ts';
-import { composeLabels } from '../model/labels.ts';
 
 /** The stores of a user, open. */
 export type LocalStores = {

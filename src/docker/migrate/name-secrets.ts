@@ -34,7 +34,7 @@ export function nameSecrets(found: readonly FoundValue[], target: Target): reado
   const keys = new Map<string, string>();
   const groups = new Map<string, FoundValue[]>();
   for (const value of found) {
-    // One place has one reference, whoever uses it.
+    // One place has one reference, also if several services use it.
     const key = keys.get(value.place.id) ?? value.key;
     keys.set(value.place.id, key);
     groups.set(key, [...(groups.get(key) ?? []), value]);

@@ -20,8 +20,9 @@ test.each([
   ...['PASSWORD_MIN_LENGTH', 'SECRET_NAME', 'TOKEN_URL', 'API_KEY_HEADER', 'BYPASS', 'KEYBOARD'],
 ])('%s does not', (name) => expect(looksSecret(name, 'a value')).toBe(false));
 
-test.each(['true', 'no', '30', '15m', 'none'])('a switch or a number is none: %s', (value) =>
-  expect(looksSecret('ALLOW_EMPTY_PASSWORD', value)).toBe(false),
+test.each(['true', 'no', '30', '15m', 'none'])(
+  'a switch or a number is not a secret: %s',
+  (value) => expect(looksSecret('ALLOW_EMPTY_PASSWORD', value)).toBe(false),
 );
 
 test.each([

@@ -1,11 +1,24 @@
 /** Words that name a secret wherever they stand in the name of a variable. */
-const words =
-  /PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|ENCRYPTION_?KEY|SIGNING_?KEY|MASTER_?KEY|AUTH_?KEY/;
+const words = new RegExp(
+  [
+    ...['PASSWORD', 'PASSWD', 'PASSPHRASE', 'SECRET', 'TOKEN', 'CREDENTIAL'],
+    ...['API', 'ACCESS', 'PRIVATE', 'ENCRYPTION', 'SIGNING', 'MASTER', 'AUTH'].map(
+      (kind) => `${kind}_?KEY`,
+    ),
+  ].join('|'),
+);
 /** Words that name one at the end. */
 const lastWords = /(^|_)(PASS|[A-Z]+_PWD|AUTH|SALT|PAT|DSN)$/;
-/** What is about a secret, and is none. */
-const others =
-  /_(FILE|PATH|DIR|ID|NAME|USER|USERNAME|TTL|LENGTH|SIZE|TYPE|ENABLED|DISABLED|REQUIRED|TIMEOUT|EXPIRY|EXPIRES|EXPIRES_IN|EXPIRATION|ALGORITHM|HEADER|POLICY|MIN|MAX|COUNT|HOST|PORT|ISSUER|AUDIENCE|REGION|URL|URI|ENDPOINT|METHOD|MODE|AGE|LIFETIME|COST|ROUNDS|HASHER)$/;
+/** Last words of a variable that describes a secret and does not hold it. */
+const others = new RegExp(
+  `_(${[
+    ...['FILE', 'PATH', 'DIR', 'ID', 'NAME', 'USER', 'USERNAME', 'TTL', 'LENGTH', 'SIZE', 'TYPE'],
+    ...['ENABLED', 'DISABLED', 'REQUIRED', 'TIMEOUT', 'EXPIRY', 'EXPIRES', 'EXPIRES_IN'],
+    ...['EXPIRATION', 'ALGORITHM', 'HEADER', 'POLICY', 'MIN', 'MAX', 'COUNT', 'HOST', 'PORT'],
+    ...['ISSUER', 'AUDIENCE', 'REGION', 'URL', 'URI', 'ENDPOINT', 'METHOD', 'MODE', 'AGE'],
+    ...['LIFETIME', 'COST', 'ROUNDS', 'HASHER'],
+  ].join('|')})$`,
+);
 const plainValues = /^(true|false|yes|no|on|off|none|null|enabled|disabled|\d{1,3}|\d+[smhd])$/i;
 /** Passwords are not always encoded as https://www.rfc-editor.org/rfc/rfc3986#section-3.2.1 says. */
 const urlWithPassword = /^[a-z][a-z0-9+.-]*:\/\/[^/?#\s:@]*:[^/\s@]+@/i;

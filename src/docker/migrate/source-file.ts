@@ -39,8 +39,8 @@ export function isWithin(path: string, directory: string): boolean {
 
 /**
  * Reads a file.
- * @returns undefined if there is none; with a `fault`, and perhaps without a text, if it cannot be
- *   changed
+ * @returns undefined if it does not exist; with a `fault`, and perhaps without a text, if it
+ *   cannot be changed
  */
 export async function readSourceFile(
   path: string,

@@ -3,7 +3,7 @@ import { type SecretError, toSecretError } from '../../core/errors.ts';
 import { type RotationStatus, toFailure } from '../agent-api.ts';
 import type { Rotation } from '../config/types.ts';
 import type { Wanted } from '../delivery/deliver.ts';
-import { type DeliveryRecord, isSameDelivery } from '../delivery/delivery-record.ts';
+import { type DeliveryRecord, isSameDelivery, variableKey } from '../delivery/delivery-record.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { RotationMetrics } from './metrics.ts';
 import { type Owing, type Strategy, restart, roll, signal } from './strategies.ts';
@@ -220,6 +220,6 @@ function isDue(service: RotatableService, { isResumed, failure }: State): boolea
   const { outdated } = service;
   // A running program sees its files change. Its variables need another start.
   return service.wanted.injection.rotation?.strategy === 'auto'
-    ? outdated.some((key) => key.startsWith('env/'))
+    ? outdated.some((key) => key.startsWith(variableKey('')))
     : outdated.length > 0;
 }

@@ -2,11 +2,11 @@ import { SecretError } from '../../core/errors.ts';
 import { sanitizeUserText } from '../../core/safe-text.ts';
 import type { Rotation } from '../config/types.ts';
 import type { ContainerState, Engine, ListedContainer } from '../engine/engine.ts';
+import { composeLabels } from '../model/labels.ts';
 import type { Injection } from '../model/types.ts';
 import { volumeNames } from '../model/volumes.ts';
 import { cloneOf, replacesLabel, replicasLabel, rollingObstacle } from './clone-container.ts';
 import { type HealthDelays, untilHealthy } from './until-healthy.ts';
-import { composeLabels } from '../model/labels.ts';
 
 /** What a strategy gets. */
 export type StrategyContext = {
@@ -107,7 +107,7 @@ function hasFailed(state: ContainerState): boolean {
 }
 
 async function replace(old: ListedContainer, context: StrategyContext): Promise<void> {
-  const { engine, rotation, delays, signal: stop } = context;
+  const { engine, delays, signal: stop } = context;
   const details = await engine.inspect(old.id);
   const obstacle = rollingObstacle(details) ?? (await dependentOn(old, engine));
   if (obstacle !== undefined)
@@ -144,13 +144,12 @@ async function replace(old: ListedContainer, context: StrategyContext): Promise<
       'ROTATION_FAILED',
       `${sanitizeUserText(old.name)} is not replaced: another container of the service has been removed meanwhile`,
     );
-  await engine.stopContainer(old.id, rotation);
-  await engine.removeContainer(old.id);
+  await retire(old, context);
 }
 
 /** An earlier process has been killed while both containers were there. */
 async function finishReplacements(context: StrategyContext): Promise<void> {
-  const { engine, rotation, delays, signal: stop } = context;
+  const { engine, delays, signal: stop } = context;
   const all = await containersOf(context);
   for (const container of all) {
     const old = all.find(({ id }) => id === container.labels[replacesLabel]);
@@ -164,9 +163,13 @@ async function finishReplacements(context: StrategyContext): Promise<void> {
       await engine.removeContainer(container.id);
       continue;
     }
-    await engine.stopContainer(old.id, rotation);
-    await engine.removeContainer(old.id);
+    await retire(old, context);
   }
+}
+
+async function retire({ id }: ListedContainer, { engine, rotation }: StrategyContext) {
+  await engine.stopContainer(id, rotation);
+  await engine.removeContainer(id);
 }
 
 /** Another container that uses the network of this one would lose it. */
